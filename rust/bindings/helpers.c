@@ -1,0 +1,400 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * C functions around macros and static inlines; see helpers.h.
+ */
+
+#include <linux/blkdev.h>
+#include <linux/fs_context.h>
+#include <linux/mm.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/seq_file.h>
+#include <linux/uio.h>
+#include <linux/writeback.h>
+
+#include "helpers.h"
+
+struct kmem_cache *vfs_inode_cache_create(const char *name, unsigned int size, unsigned int align,
+					  void (*ctor)(void *))
+{
+	return kmem_cache_create(name, size, align, SLAB_RECLAIM_ACCOUNT | SLAB_ACCOUNT, ctor);
+}
+
+void *vfs_alloc_inode_sb(struct super_block *sb, struct kmem_cache *cache)
+{
+	return alloc_inode_sb(sb, cache, GFP_KERNEL);
+}
+
+unsigned int vfs_memalloc_nofs_save(void)
+{
+	return memalloc_nofs_save();
+}
+
+void vfs_memalloc_nofs_restore(unsigned int flags)
+{
+	memalloc_nofs_restore(flags);
+}
+
+void vfs_fc_error(struct fs_context *fc, const char *msg)
+{
+	errorf(fc, "%s", msg);
+}
+
+bool vfs_sb_rdonly(const struct super_block *sb)
+{
+	return sb_rdonly(sb);
+}
+
+void vfs_sb_start_pagefault(struct super_block *sb)
+{
+	sb_start_pagefault(sb);
+}
+
+void vfs_sb_end_pagefault(struct super_block *sb)
+{
+	sb_end_pagefault(sb);
+}
+
+u64 vfs_bdev_nr_bytes(struct block_device *bdev)
+{
+	return bdev_nr_bytes(bdev);
+}
+
+unsigned int vfs_bdev_logical_block_size(struct block_device *bdev)
+{
+	return bdev_logical_block_size(bdev);
+}
+
+unsigned int vfs_bdev_dma_alignment(struct block_device *bdev)
+{
+	return bdev_dma_alignment(bdev);
+}
+
+struct address_space *vfs_bdev_mapping(struct block_device *bdev)
+{
+	return bdev->bd_mapping;
+}
+
+u64 vfs_huge_encode_dev(dev_t dev)
+{
+	return huge_encode_dev(dev);
+}
+
+void vfs_inode_lock(struct inode *inode)
+{
+	inode_lock(inode);
+}
+
+int vfs_inode_lock_killable(struct inode *inode)
+{
+	return inode_lock_killable(inode);
+}
+
+bool vfs_inode_trylock(struct inode *inode)
+{
+	return inode_trylock(inode);
+}
+
+void vfs_inode_unlock(struct inode *inode)
+{
+	inode_unlock(inode);
+}
+
+void vfs_inode_lock_shared(struct inode *inode)
+{
+	inode_lock_shared(inode);
+}
+
+int vfs_inode_lock_shared_killable(struct inode *inode)
+{
+	return inode_lock_shared_killable(inode);
+}
+
+bool vfs_inode_trylock_shared(struct inode *inode)
+{
+	return inode_trylock_shared(inode);
+}
+
+void vfs_inode_unlock_shared(struct inode *inode)
+{
+	inode_unlock_shared(inode);
+}
+
+bool vfs_inode_is_new(struct inode *inode)
+{
+	return inode_state_read_once(inode) & I_NEW;
+}
+
+bool vfs_inode_is_dirty(struct inode *inode, bool datasync)
+{
+	return inode_state_read_once(inode) & (datasync ? I_DIRTY_DATASYNC : I_DIRTY_INODE);
+}
+
+void vfs_mark_inode_dirty(struct inode *inode)
+{
+	mark_inode_dirty(inode);
+}
+
+void vfs_mark_inode_dirty_sync(struct inode *inode)
+{
+	mark_inode_dirty_sync(inode);
+}
+
+loff_t vfs_i_size_read(const struct inode *inode)
+{
+	return i_size_read(inode);
+}
+
+void vfs_i_size_write(struct inode *inode, loff_t size)
+{
+	i_size_write(inode, size);
+}
+
+u32 vfs_i_uid_read(const struct inode *inode)
+{
+	return i_uid_read(inode);
+}
+
+u32 vfs_i_gid_read(const struct inode *inode)
+{
+	return i_gid_read(inode);
+}
+
+void vfs_i_uid_write(struct inode *inode, u32 uid)
+{
+	i_uid_write(inode, uid);
+}
+
+void vfs_i_gid_write(struct inode *inode, u32 gid)
+{
+	i_gid_write(inode, gid);
+}
+
+u32 vfs_i_nlink(const struct inode *inode)
+{
+	return inode->i_nlink;
+}
+
+void vfs_inode_set_atime(struct inode *inode, s64 sec, u32 nsec)
+{
+	inode_set_atime(inode, sec, nsec);
+}
+
+void vfs_inode_set_mtime(struct inode *inode, s64 sec, u32 nsec)
+{
+	inode_set_mtime(inode, sec, nsec);
+}
+
+void vfs_inode_set_ctime(struct inode *inode, s64 sec, u32 nsec)
+{
+	inode_set_ctime(inode, sec, nsec);
+}
+
+void vfs_inode_touch(struct inode *inode)
+{
+	inode_set_mtime_to_ts(inode, inode_set_ctime_current(inode));
+}
+
+void vfs_inode_set_blocks(struct inode *inode, u64 sectors)
+{
+	spin_lock(&inode->i_lock);
+	inode->i_blocks = sectors;
+	inode->i_bytes = 0;
+	spin_unlock(&inode->i_lock);
+}
+
+struct inode *vfs_d_inode(const struct dentry *dentry)
+{
+	return d_inode(dentry);
+}
+
+const char *vfs_dentry_name(const struct dentry *dentry, u32 *len)
+{
+	*len = dentry->d_name.len;
+	return (const char *)dentry->d_name.name;
+}
+
+bool vfs_dir_emit(struct dir_context *ctx, const char *name, int len, u64 ino, unsigned int type)
+{
+	return dir_emit(ctx, name, len, ino, type);
+}
+
+bool vfs_dir_emit_dots(struct file *file, struct dir_context *ctx)
+{
+	return dir_emit_dots(file, ctx);
+}
+
+struct folio *vfs_read_mapping_folio(struct address_space *mapping, pgoff_t index)
+{
+	return read_mapping_folio(mapping, index, NULL);
+}
+
+/* The locked folio at @index, created when it is not cached; its contents are not read. */
+struct folio *vfs_grab_folio(struct address_space *mapping, pgoff_t index)
+{
+	return __filemap_get_folio(mapping, index, FGP_LOCK | FGP_ACCESSED | FGP_CREAT,
+				   mapping_gfp_mask(mapping));
+}
+
+void vfs_folio_lock(struct folio *folio)
+{
+	folio_lock(folio);
+}
+
+void vfs_folio_put(struct folio *folio)
+{
+	folio_put(folio);
+}
+
+void vfs_folio_mark_uptodate(struct folio *folio)
+{
+	folio_mark_uptodate(folio);
+}
+
+void vfs_memcpy_from_folio(void *to, struct folio *folio, size_t offset, size_t len)
+{
+	memcpy_from_folio(to, folio, offset, len);
+}
+
+void vfs_memcpy_to_folio(struct folio *folio, size_t offset, const void *from, size_t len)
+{
+	memcpy_to_folio(folio, offset, from, len);
+}
+
+loff_t vfs_folio_pos(struct folio *folio)
+{
+	return folio_pos(folio);
+}
+
+struct inode *vfs_folio_inode(struct folio *folio)
+{
+	return folio->mapping->host;
+}
+
+void vfs_filemap_invalidate_lock(struct address_space *mapping)
+{
+	filemap_invalidate_lock(mapping);
+}
+
+void vfs_filemap_invalidate_unlock(struct address_space *mapping)
+{
+	filemap_invalidate_unlock(mapping);
+}
+
+void vfs_filemap_invalidate_lock_shared(struct address_space *mapping)
+{
+	filemap_invalidate_lock_shared(mapping);
+}
+
+void vfs_filemap_invalidate_unlock_shared(struct address_space *mapping)
+{
+	filemap_invalidate_unlock_shared(mapping);
+}
+
+enum vfs_page_kind vfs_page_owner(struct page *page, struct address_space **mapping,
+				  pgoff_t *index)
+{
+	struct folio *folio = page_folio(page);
+
+	*mapping = NULL;
+	*index = 0;
+	if (folio_test_slab(folio))
+		return VFS_PAGE_OTHER;
+	if (folio_test_anon(folio))
+		return VFS_PAGE_ANON;
+	*mapping = READ_ONCE(folio->mapping);
+	*index = folio->index + folio_page_idx(folio, page);
+	if (*mapping)
+		return VFS_PAGE_FILE;
+	/* Page cache pages that lost their mapping are still on, or meant for, the LRU. */
+	return folio_test_lru(folio) ? VFS_PAGE_DETACHED : VFS_PAGE_OTHER;
+}
+
+bool vfs_user_backed_iter(const struct iov_iter *iter)
+{
+	return user_backed_iter(iter);
+}
+
+bool vfs_iov_iter_is_bvec(const struct iov_iter *iter)
+{
+	return iov_iter_is_bvec(iter);
+}
+
+size_t vfs_iov_iter_count(const struct iov_iter *iter)
+{
+	return iov_iter_count(iter);
+}
+
+unsigned int vfs_bvecs_of_iter(const struct iov_iter *iter, const struct bio_vec **bvecs,
+			       size_t *offset)
+{
+	*bvecs = iter->bvec;
+	*offset = iter->iov_offset;
+	return iter->nr_segs;
+}
+
+void vfs_iov_iter_set_nofault(struct iov_iter *iter, bool nofault)
+{
+	iter->nofault = nofault;
+}
+
+void vfs_iov_iter_truncate(struct iov_iter *iter, u64 count)
+{
+	iov_iter_truncate(iter, count);
+}
+
+void vfs_iov_iter_reexpand(struct iov_iter *iter, size_t count)
+{
+	iov_iter_reexpand(iter, count);
+}
+
+int vfs_iomap_iter_next(const struct iomap_iter *iter, struct iomap *iomap, struct iomap *srcmap,
+			iomap_iter_begin_fn begin, iomap_iter_end_fn end)
+{
+	return iomap_iter_next(iter, iomap, srcmap, begin, end);
+}
+
+void vfs_iomap_bio_read_folio(struct folio *folio, const struct iomap_ops *ops)
+{
+	iomap_bio_read_folio(folio, ops);
+}
+
+void vfs_iomap_bio_readahead(struct readahead_control *rac, const struct iomap_ops *ops)
+{
+	iomap_bio_readahead(rac, ops);
+}
+
+struct inode *vfs_file_inode(const struct file *file)
+{
+	return file_inode(file);
+}
+
+struct file *vfs_vmf_file(struct vm_fault *vmf)
+{
+	return vmf->vma->vm_file;
+}
+
+bool vfs_fatal_signal_pending(void)
+{
+	return fatal_signal_pending(current);
+}
+
+bool vfs_signal_pending(void)
+{
+	return signal_pending(current);
+}
+
+void vfs_cond_resched(void)
+{
+	cond_resched();
+}
+
+unsigned int vfs_writeback_sync_all(const struct writeback_control *wbc)
+{
+	return wbc->sync_mode == WB_SYNC_ALL;
+}
+
+void vfs_seq_puts(struct seq_file *m, const char *s)
+{
+	seq_puts(m, s);
+}

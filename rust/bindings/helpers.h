@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * C functions around macros and static inlines that the wrappers in rust/vfs/ need.
+ * One line each, no logic: what has logic belongs in Rust.
+ */
+#ifndef VFS_HELPERS_H
+#define VFS_HELPERS_H
+
+#include <linux/fs.h>
+#include <linux/iomap.h>
+#include <linux/pagemap.h>
+#include <linux/slab.h>
+
+struct fs_context;
+
+/* slab */
+struct kmem_cache *vfs_inode_cache_create(const char *name, unsigned int size, unsigned int align,
+					  void (*ctor)(void *));
+void *vfs_alloc_inode_sb(struct super_block *sb, struct kmem_cache *cache);
+unsigned int vfs_memalloc_nofs_save(void);
+void vfs_memalloc_nofs_restore(unsigned int flags);
+
+/* fs_context, super_block */
+void vfs_fc_error(struct fs_context *fc, const char *msg);
+bool vfs_sb_rdonly(const struct super_block *sb);
+void vfs_sb_start_pagefault(struct super_block *sb);
+void vfs_sb_end_pagefault(struct super_block *sb);
+u64 vfs_bdev_nr_bytes(struct block_device *bdev);
+unsigned int vfs_bdev_logical_block_size(struct block_device *bdev);
+unsigned int vfs_bdev_dma_alignment(struct block_device *bdev);
+struct address_space *vfs_bdev_mapping(struct block_device *bdev);
+u64 vfs_huge_encode_dev(dev_t dev);
+
+/* inode */
+void vfs_inode_lock(struct inode *inode);
+int vfs_inode_lock_killable(struct inode *inode);
+bool vfs_inode_trylock(struct inode *inode);
+void vfs_inode_unlock(struct inode *inode);
+void vfs_inode_lock_shared(struct inode *inode);
+int vfs_inode_lock_shared_killable(struct inode *inode);
+bool vfs_inode_trylock_shared(struct inode *inode);
+void vfs_inode_unlock_shared(struct inode *inode);
+bool vfs_inode_is_new(struct inode *inode);
+bool vfs_inode_is_dirty(struct inode *inode, bool datasync);
+void vfs_mark_inode_dirty(struct inode *inode);
+void vfs_mark_inode_dirty_sync(struct inode *inode);
+loff_t vfs_i_size_read(const struct inode *inode);
+void vfs_i_size_write(struct inode *inode, loff_t size);
+u32 vfs_i_uid_read(const struct inode *inode);
+u32 vfs_i_gid_read(const struct inode *inode);
+void vfs_i_uid_write(struct inode *inode, u32 uid);
+void vfs_i_gid_write(struct inode *inode, u32 gid);
+u32 vfs_i_nlink(const struct inode *inode);
+void vfs_inode_set_atime(struct inode *inode, s64 sec, u32 nsec);
+void vfs_inode_set_mtime(struct inode *inode, s64 sec, u32 nsec);
+void vfs_inode_set_ctime(struct inode *inode, s64 sec, u32 nsec);
+void vfs_inode_touch(struct inode *inode);
+void vfs_inode_set_blocks(struct inode *inode, u64 sectors);
+
+/* dentry, directory */
+struct inode *vfs_d_inode(const struct dentry *dentry);
+const char *vfs_dentry_name(const struct dentry *dentry, u32 *len);
+bool vfs_dir_emit(struct dir_context *ctx, const char *name, int len, u64 ino, unsigned int type);
+bool vfs_dir_emit_dots(struct file *file, struct dir_context *ctx);
+
+/* address_space, folio */
+struct folio *vfs_read_mapping_folio(struct address_space *mapping, pgoff_t index);
+struct folio *vfs_grab_folio(struct address_space *mapping, pgoff_t index);
+void vfs_folio_lock(struct folio *folio);
+void vfs_folio_put(struct folio *folio);
+void vfs_folio_mark_uptodate(struct folio *folio);
+void vfs_memcpy_from_folio(void *to, struct folio *folio, size_t offset, size_t len);
+void vfs_memcpy_to_folio(struct folio *folio, size_t offset, const void *from, size_t len);
+loff_t vfs_folio_pos(struct folio *folio);
+struct inode *vfs_folio_inode(struct folio *folio);
+void vfs_filemap_invalidate_lock(struct address_space *mapping);
+void vfs_filemap_invalidate_unlock(struct address_space *mapping);
+void vfs_filemap_invalidate_lock_shared(struct address_space *mapping);
+void vfs_filemap_invalidate_unlock_shared(struct address_space *mapping);
+
+/* The page cache that the first page of a bvec belongs to (NULL: none), and where it is in it. */
+enum vfs_page_kind { VFS_PAGE_OTHER, VFS_PAGE_ANON, VFS_PAGE_DETACHED, VFS_PAGE_FILE };
+enum vfs_page_kind vfs_page_owner(struct page *page, struct address_space **mapping,
+				  pgoff_t *index);
+
+/* iov_iter */
+bool vfs_user_backed_iter(const struct iov_iter *iter);
+bool vfs_iov_iter_is_bvec(const struct iov_iter *iter);
+size_t vfs_iov_iter_count(const struct iov_iter *iter);
+unsigned int vfs_bvecs_of_iter(const struct iov_iter *iter, const struct bio_vec **bvecs,
+			       size_t *offset);
+void vfs_iov_iter_set_nofault(struct iov_iter *iter, bool nofault);
+void vfs_iov_iter_truncate(struct iov_iter *iter, u64 count);
+void vfs_iov_iter_reexpand(struct iov_iter *iter, size_t count);
+
+/* iomap */
+int vfs_iomap_iter_next(const struct iomap_iter *iter, struct iomap *iomap, struct iomap *srcmap,
+			iomap_iter_begin_fn begin, iomap_iter_end_fn end);
+void vfs_iomap_bio_read_folio(struct folio *folio, const struct iomap_ops *ops);
+void vfs_iomap_bio_readahead(struct readahead_control *rac, const struct iomap_ops *ops);
+
+/* file, fault, task */
+struct inode *vfs_file_inode(const struct file *file);
+struct file *vfs_vmf_file(struct vm_fault *vmf);
+bool vfs_fatal_signal_pending(void);
+bool vfs_signal_pending(void);
+void vfs_cond_resched(void);
+unsigned int vfs_writeback_sync_all(const struct writeback_control *wbc);
+void vfs_seq_puts(struct seq_file *m, const char *s);
+
+#endif /* VFS_HELPERS_H */

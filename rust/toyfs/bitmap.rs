@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Allocation of blocks and inodes.
+//!
+//! The bitmaps live on disk and are changed through [`BlockIo`]; in memory there is only the
+//! number of free bits of each bitmap block, so that full ones are skipped without looking.
+
+use super::{
+    block::BlockIo,
+    format::{Region, Superblock, BITS_PER_BLOCK, BLOCK_SIZE},
+};
+use kernel::prelude::*;
+
+/// One bitmap: bit `i` says whether object `i` is in use.
+///
+/// # Invariants
+///
+/// - `free[i]` is the number of clear bits in block `i` of the bitmap, and `total_free` their sum.
+/// - `buf` is [`BLOCK_SIZE`] bytes long.
+struct Bitmap {
+    /// Where the bitmap is.
+    region: Region,
+    /// Objects that may be allocated and freed: all others are in use for ever.
+    first: u64,
+    /// One more than the last such object.
+    end: u64,
+    free: KVVec<u32>,
+    total_free: u64,
+    buf: KVVec<u8>,
+    /// The end of the last run allocated.
+    cursor: u64,
+    /// For messages.
+    name: &'static str,
+}
+
+/// The bits of one block of a bitmap that belong to a range of objects.
+struct Span {
+    /// Which block of the bitmap.
+    index: usize,
+    /// First bit.
+    from: usize,
+    /// Number of bits.
+    len: usize,
+}
+
+impl Span {
+    /// The part of `start..end` in the bitmap block that `start` belongs to.
+    fn new(start: u64, end: u64) -> Self {
+        let from = start % BITS_PER_BLOCK;
+        let len = end.saturating_sub(start).min(BITS_PER_BLOCK - from);
+        Self {
+            index: (start / BITS_PER_BLOCK) as usize,
+            from: from as usize,
+            len: len as usize,
+        }
+    }
+
+    /// First byte touched and number of bytes touched.
+    fn bytes(&self) -> (usize, usize) {
+        let first = self.from / 8;
+        (first, (self.from + self.len).div_ceil(8) - first)
+    }
+}
+
+/// Value of bit `i`; bits beyond the buffer count as used.
+fn test(buf: &[u8], i: usize) -> bool {
+    buf.get(i / 8).is_none_or(|b| b & (1 << (i % 8)) != 0)
+}
+
+/// Sets or clears `len` bits from `from` on.
+fn assign(buf: &mut [u8], from: usize, len: usize, value: bool) {
+    let end = from + len;
+    let mut i = from;
+    while i < end {
+        let n = (8 - i % 8).min(end - i);
+        let mask = (((1u16 << n) - 1) << (i % 8)) as u8;
+        if let Some(b) = buf.get_mut(i / 8) {
+            if value {
+                *b |= mask;
+            } else {
+                *b &= !mask;
+            }
+        }
+        i += n;
+    }
+}
+
+/// First bit in `from..end` whose value is `value`, or `end`.
+fn next(buf: &[u8], from: usize, end: usize, value: bool) -> usize {
+    let skip = if value { 0 } else { 0xff };
+    let mut i = from;
+    while i < end {
+        if i % 8 == 0 && end - i >= 8 && buf.get(i / 8) == Some(&skip) {
+            i += 8;
+        } else if test(buf, i) == value {
+            return i;
+        } else {
+            i += 1;
+        }
+    }
+    end
+}
+
+impl Bitmap {
+    /// Reads the bitmap and counts. `bits` is the number of objects, of which `first..end` are
+    /// ours to hand out; the rest, and the bits after the last object, must be set on disk.
+    fn load(
+        io: &impl BlockIo,
+        name: &'static str,
+        region: Region,
+        first: u64,
+        end: u64,
+    ) -> Result<Self> {
+        let mut bitmap = Self {
+            region,
+            first,
+            end,
+            free: KVVec::with_capacity(region.len.try_into()?, GFP_KERNEL)?,
+            total_free: 0,
+            buf: KVVec::from_elem(0, BLOCK_SIZE, GFP_KERNEL)?,
+            cursor: first,
+            name,
+        };
+        for index in 0..region.len {
+            bitmap.fetch(io, index as usize)?;
+            let base = index * BITS_PER_BLOCK;
+            // The bits of this block that may be clear.
+            let lo = first.saturating_sub(base).min(BITS_PER_BLOCK) as usize;
+            let hi = end.saturating_sub(base).min(BITS_PER_BLOCK) as usize;
+            let all = BITS_PER_BLOCK as usize;
+            if next(&bitmap.buf, 0, lo, false) < lo || next(&bitmap.buf, hi, all, false) < all {
+                pr_err!("{name} bitmap: reserved {name} {base}.. marked free\n");
+                return Err(EUCLEAN);
+            }
+            let free = bitmap.buf.iter().map(|b| b.count_zeros()).sum::<u32>();
+            bitmap.free.push(free, GFP_KERNEL)?;
+            bitmap.total_free += u64::from(free);
+        }
+        Ok(bitmap)
+    }
+
+    /// Reads block `index` of the bitmap into `buf`.
+    fn fetch(&mut self, io: &impl BlockIo, index: usize) -> Result {
+        io.read(self.region.start + index as u64, 0, &mut self.buf)
+    }
+
+    /// Sets or clears the bits of `span` in `buf`, which holds that block and has the opposite
+    /// value in all of them, and on disk. Changes nothing on disk or in the counts if it fails.
+    fn apply(&mut self, io: &impl BlockIo, span: &Span, used: bool) -> Result {
+        assign(&mut self.buf, span.from, span.len, used);
+        let (first, n) = span.bytes();
+        let bytes = self.buf.get(first..first + n).ok_or(EINVAL)?;
+        io.write(self.region.start + span.index as u64, first, bytes)?;
+        let len = span.len as u64;
+        // INVARIANT: So many bits were flipped. Before, they were part of the counts.
+        if let Some(free) = self.free.get_mut(span.index) {
+            if used {
+                *free = free.saturating_sub(span.len as u32);
+                self.total_free = self.total_free.saturating_sub(len);
+            } else {
+                *free = free.saturating_add(span.len as u32);
+                self.total_free = self.total_free.saturating_add(len);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a run of at most `max` free objects: the first one at or after `goal`, else the first
+    /// one at all. Runs do not cross a bitmap block.
+    fn alloc(&mut self, io: &impl BlockIo, goal: u64, max: u64) -> Result<(u64, u64)> {
+        if self.total_free == 0 || max == 0 {
+            return Err(ENOSPC);
+        }
+        let goal = if (self.first..self.end).contains(&goal) {
+            goal
+        } else {
+            self.first
+        };
+        let blocks = self.region.len as usize;
+        let start = (goal / BITS_PER_BLOCK) as usize;
+        // One more round than there are blocks: the part of the first block before `goal`.
+        for round in 0..=blocks {
+            let index = (start + round) % blocks;
+            if self.free.get(index).is_none_or(|&n| n == 0) {
+                continue;
+            }
+            self.fetch(io, index)?;
+            let from = if round == 0 {
+                (goal % BITS_PER_BLOCK) as usize
+            } else {
+                0
+            };
+            let bits = BITS_PER_BLOCK as usize;
+            let bit = next(&self.buf, from, bits, false);
+            if bit == bits {
+                continue;
+            }
+            let limit = max.min((bits - bit) as u64) as usize;
+            let run = next(&self.buf, bit, bit + limit, true) - bit;
+            let span = Span {
+                index,
+                from: bit,
+                len: run,
+            };
+            let object = index as u64 * BITS_PER_BLOCK + bit as u64;
+            // The count said so at mount, but the device may have been written to behind us.
+            if object < self.first || object + run as u64 > self.end {
+                break;
+            }
+            self.apply(io, &span, true)?;
+            self.cursor = object + run as u64;
+            return Ok((object, run as u64));
+        }
+        pr_err!("{} bitmap: changed on disk while in use\n", self.name);
+        Err(EUCLEAN)
+    }
+
+    /// Gives `len` objects from `start` back, which must all be in use.
+    fn free(&mut self, io: &impl BlockIo, start: u64, len: u64) -> Result {
+        let end = start.checked_add(len).ok_or(EUCLEAN)?;
+        if start < self.first || end > self.end {
+            pr_err!("{} {start}+{len} freed, which is out of range\n", self.name);
+            return Err(EUCLEAN);
+        }
+        let mut at = start;
+        while at < end {
+            let span = Span::new(at, end);
+            self.fetch(io, span.index)?;
+            let limit = span.from + span.len;
+            if next(&self.buf, span.from, limit, false) < limit {
+                pr_err!("{} {at}+{} freed, but not in use\n", self.name, span.len);
+                return Err(EUCLEAN);
+            }
+            self.apply(io, &span, false)?;
+            at += span.len as u64;
+        }
+        Ok(())
+    }
+
+    /// Whether an object is in use. Objects that do not exist are not.
+    fn in_use(&mut self, io: &impl BlockIo, object: u64) -> Result<bool> {
+        if object >= self.end {
+            return Ok(false);
+        }
+        let span = Span::new(object, object + 1);
+        let mut byte = [0];
+        io.read(
+            self.region.start + span.index as u64,
+            span.from / 8,
+            &mut byte,
+        )?;
+        Ok(test(&byte, span.from % 8))
+    }
+}
+
+/// Allocates blocks and inodes.
+///
+/// The methods change the bitmaps through [`BlockIo`]. When one fails it has changed nothing,
+/// except that freeing a range that spans several bitmap blocks may have freed a part of it.
+pub(crate) struct Allocator {
+    blocks: Bitmap,
+    inodes: Bitmap,
+}
+
+impl Allocator {
+    /// Reads the bitmaps of a filesystem. `EUCLEAN` if they mark metadata as free.
+    pub(crate) fn load(io: &impl BlockIo, sb: &Superblock) -> Result<Self> {
+        Ok(Self {
+            blocks: Bitmap::load(io, "block", sb.block_bitmap, sb.data.start, sb.data.end())?,
+            // Inode 0 does not exist, and the root is never freed.
+            inodes: Bitmap::load(
+                io,
+                "inode",
+                sb.inode_bitmap,
+                sb.root_ino + 1,
+                sb.inode_count,
+            )?,
+        })
+    }
+
+    /// Allocates a contiguous run of 1 to `max` blocks, at or soon after block `goal` if possible
+    /// (0: after the run allocated last). Returns its start and length. `ENOSPC` if there is none.
+    pub(crate) fn alloc_blocks(
+        &mut self,
+        io: &impl BlockIo,
+        goal: u64,
+        max: u64,
+    ) -> Result<(u64, u64)> {
+        let goal = if goal == 0 { self.blocks.cursor } else { goal };
+        self.blocks.alloc(io, goal, max)
+    }
+
+    /// Frees blocks. `EUCLEAN`, and a message, if one of them is free or is no data block.
+    pub(crate) fn free_blocks(&mut self, io: &impl BlockIo, start: u64, len: u64) -> Result {
+        self.blocks.free(io, start, len)
+    }
+
+    /// Allocates an inode number, near `goal` if possible. `ENOSPC` if there is none.
+    pub(crate) fn alloc_inode(&mut self, io: &impl BlockIo, goal: u64) -> Result<u64> {
+        Ok(self.inodes.alloc(io, goal, 1)?.0)
+    }
+
+    /// Frees an inode number. `EUCLEAN`, and a message, if it is free or does not exist.
+    pub(crate) fn free_inode(&mut self, io: &impl BlockIo, ino: u64) -> Result {
+        self.inodes.free(io, ino, 1)
+    }
+
+    /// Whether inode number `ino` is allocated. To be asked before the inode table is believed:
+    /// what it holds in a free slot is old.
+    pub(crate) fn inode_in_use(&mut self, io: &impl BlockIo, ino: u64) -> Result<bool> {
+        self.inodes.in_use(io, ino)
+    }
+
+    /// Number of free blocks.
+    pub(crate) fn free_block_count(&self) -> u64 {
+        self.blocks.total_free
+    }
+
+    /// Number of free inodes.
+    pub(crate) fn free_inode_count(&self) -> u64 {
+        self.inodes.total_free
+    }
+}

@@ -1,0 +1,466 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The map from the blocks of a file to blocks on disk.
+//!
+//! While an inode is in memory, so are all of its extents, sorted. The blocks for storing those
+//! that do not fit into the inode, its *extent chain*, are allocated at the moment an extent is
+//! added. So writing an inode back, which nobody could report the failure of, needs no space, and
+//! a full filesystem shows up where it can be told to the user.
+
+use super::{
+    bitmap::Allocator,
+    block::{corrupt, BlockIo},
+    format::{
+        chain_blocks_for, ChainHeader, Corrupt, Extent, Inode, Superblock, BLOCK_SIZE,
+        CHAIN_EXTENTS, INLINE_EXTENTS, MAX_EXTENTS, MAX_FILE_BLOCKS,
+    },
+};
+use kernel::prelude::*;
+
+/// What a block of a file maps to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mapping {
+    /// `len` blocks from the one asked for are at `disk` and following.
+    Mapped {
+        /// Disk block of the block asked for.
+        disk: u64,
+        /// Number of blocks that follow each other from there, at least 1.
+        len: u64,
+        /// They read as zeroes until [`ExtentMap::mark_written`].
+        unwritten: bool,
+    },
+    /// No block is allocated to the `len` blocks from the one asked for. After the last extent
+    /// that is everything up to block `u64::MAX`.
+    Hole {
+        /// Number of blocks, at least 1 (except for block `u64::MAX`).
+        len: u64,
+    },
+}
+
+/// The extents of one inode.
+///
+/// # Invariants
+///
+/// - `extents` is sorted by file block and disjoint; each satisfies the invariants of [`Extent`].
+/// - `blocks` is the sum of their lengths.
+/// - Between calls, `chain` holds exactly as many blocks as the extents need.
+/// - If `chain` is not empty then `buf` is [`BLOCK_SIZE`] bytes long.
+pub(crate) struct ExtentMap {
+    ino: u64,
+    extents: KVVec<Extent>,
+    blocks: u64,
+    chain: KVVec<u64>,
+    buf: KVVec<u8>,
+    /// The extents before this one are as they are on disk.
+    dirty_from: usize,
+    /// Length of the chain on disk.
+    stored_chain: usize,
+}
+
+/// Whether `b` continues `a` in the file and on disk, so that both may become one extent.
+fn adjacent(a: &Extent, b: &Extent) -> bool {
+    a.end() == b.file_block
+        && a.disk_end() == b.disk_block
+        && a.unwritten == b.unwritten
+        && a.len.checked_add(b.len).is_some()
+}
+
+/// The part of `e` within `from..to`, if there is one.
+fn clip(e: &Extent, from: u64, to: u64) -> Option<Extent> {
+    let start = e.file_block.max(from);
+    let end = e.end().min(to);
+    if start >= end {
+        return None;
+    }
+    Some(Extent {
+        file_block: start,
+        // Both sums stay within the extent.
+        disk_block: e.disk_block + (start - e.file_block),
+        len: (end - start) as u32,
+        unwritten: e.unwritten,
+    })
+}
+
+impl ExtentMap {
+    /// The map of a new, empty inode.
+    pub(crate) const fn new(ino: u64) -> Self {
+        Self {
+            ino,
+            extents: KVVec::new(),
+            blocks: 0,
+            chain: KVVec::new(),
+            buf: KVVec::new(),
+            dirty_from: 0,
+            stored_chain: 0,
+        }
+    }
+
+    /// Reads the extents of an inode that [`Inode::parse`] accepted. `EUCLEAN`, and a message, if
+    /// they break a rule of the format.
+    pub(crate) fn load(io: &impl BlockIo, sb: &Superblock, inode: &Inode) -> Result<Self> {
+        let ino = inode.ino;
+        let fail = |why| corrupt("inode", ino)(Corrupt(why));
+        let mut map = Self::new(ino);
+        for e in inode.inline_extents() {
+            map.append(sb, *e)?;
+        }
+        let mut buf = KVVec::new();
+        if inode.chain_len > 0 {
+            buf.resize(BLOCK_SIZE, 0, GFP_KERNEL)?;
+        }
+        let mut next = inode.chain_head;
+        // The sequence number in each block makes a loop in the chain an error.
+        for seq in 0..inode.chain_len {
+            if !sb.is_data(next, 1) {
+                return Err(fail("extent block outside the data region"));
+            }
+            io.read(next, 0, &mut buf)?;
+            let h = ChainHeader::parse(&buf, ino, seq, sb.seed()).map_err(corrupt("inode", ino))?;
+            if seq + 1 < inode.chain_len && h.count as usize != CHAIN_EXTENTS {
+                return Err(fail("extent block in mid-chain is not full"));
+            }
+            for e in h.extents(&buf) {
+                map.append(sb, e.map_err(corrupt("inode", ino))?)?;
+            }
+            map.chain.push(next, GFP_KERNEL)?;
+            next = h.next;
+        }
+        if next != 0 {
+            return Err(fail("extent chain is longer than the inode says"));
+        }
+        if map.extents.len() != inode.extent_count as usize {
+            return Err(fail("number of extents does not match the extent chain"));
+        }
+        if map.total_blocks() != inode.blocks {
+            return Err(fail("number of blocks does not match the extents"));
+        }
+        map.buf = buf;
+        map.dirty_from = map.extents.len();
+        map.stored_chain = map.chain.len();
+        Ok(map)
+    }
+
+    /// Adds an extent read from disk at the end.
+    fn append(&mut self, sb: &Superblock, e: Extent) -> Result {
+        if !sb.is_data(e.disk_block, e.len.into()) {
+            return Err(corrupt("inode", self.ino)(Corrupt(
+                "extent outside the data region",
+            )));
+        }
+        if self
+            .extents
+            .last()
+            .is_some_and(|last| e.file_block < last.end())
+        {
+            return Err(corrupt("inode", self.ino)(Corrupt(
+                "extents overlap or are out of order",
+            )));
+        }
+        self.extents.push(e, GFP_KERNEL)?;
+        self.blocks += u64::from(e.len);
+        Ok(())
+    }
+
+    /// Writes the chain blocks that changed, and puts into `inode` everything about extents and
+    /// blocks that it stores. The caller writes the inode.
+    ///
+    /// Allocates neither memory nor space. After an error the next call does it all again.
+    pub(crate) fn store(
+        &mut self,
+        io: &impl BlockIo,
+        sb: &Superblock,
+        inode: &mut Inode,
+    ) -> Result {
+        inode.extent_count = self.extents.len() as u32;
+        inode.blocks = self.total_blocks();
+        inode.chain_len = self.chain.len() as u32;
+        inode.chain_head = self.chain.first().copied().unwrap_or(0);
+        inode.inline = [Extent::default(); INLINE_EXTENTS];
+        for (slot, e) in inode.inline.iter_mut().zip(&self.extents) {
+            *slot = *e;
+        }
+        // A chain that became longer or shorter has another successor in its last common block.
+        let relinked = if self.chain.len() == self.stored_chain {
+            usize::MAX
+        } else {
+            self.chain.len().min(self.stored_chain).saturating_sub(1)
+        };
+        let rest = self.extents.get(INLINE_EXTENTS..).unwrap_or(&[]);
+        for (seq, extents) in rest.chunks(CHAIN_EXTENTS).enumerate() {
+            let end = INLINE_EXTENTS + seq * CHAIN_EXTENTS + extents.len();
+            if end <= self.dirty_from && seq < relinked {
+                continue;
+            }
+            let block = *self.chain.get(seq).ok_or(EIO)?;
+            let header = ChainHeader {
+                owner: self.ino,
+                next: self.chain.get(seq + 1).copied().unwrap_or(0),
+                count: extents.len() as u32,
+                seq: seq as u32,
+            };
+            header.encode(&mut self.buf, extents, sb.seed());
+            io.write(block, 0, &self.buf)?;
+        }
+        self.dirty_from = self.extents.len();
+        self.stored_chain = self.chain.len();
+        Ok(())
+    }
+
+    /// Number of data blocks.
+    pub(crate) fn blocks(&self) -> u64 {
+        self.blocks
+    }
+
+    /// Number of blocks that belong to the inode, those of the chain included: what `st_blocks`
+    /// tells, in units of the block size.
+    pub(crate) fn total_blocks(&self) -> u64 {
+        self.blocks + self.chain.len() as u64
+    }
+
+    /// The extents in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Extent> + '_ {
+        self.extents.iter()
+    }
+
+    /// Index of the first extent that ends after `file_block`.
+    fn position(&self, file_block: u64) -> usize {
+        self.extents.partition_point(|e| e.end() <= file_block)
+    }
+
+    /// What `file_block` and the blocks after it map to.
+    pub(crate) fn lookup(&self, file_block: u64) -> Mapping {
+        match self.extents.get(self.position(file_block)) {
+            Some(e) => match clip(e, file_block, u64::MAX) {
+                Some(part) if part.file_block == file_block => Mapping::Mapped {
+                    disk: part.disk_block,
+                    len: part.len.into(),
+                    unwritten: part.unwritten,
+                },
+                _ => Mapping::Hole {
+                    len: e.file_block - file_block,
+                },
+            },
+            None => Mapping::Hole {
+                len: u64::MAX - file_block,
+            },
+        }
+    }
+
+    /// Allocates up to `max` blocks for `file_block` and following, if that is a hole, and returns
+    /// what it maps to then.
+    ///
+    /// The new blocks hold whatever was on the disk. `unwritten` makes them read as zeroes until
+    /// [`Self::mark_written`]; otherwise the caller overwrites them before anybody can read them.
+    ///
+    /// `ENOSPC`, `ENOMEM`, `EFBIG` leave everything as it was.
+    pub(crate) fn allocate(
+        &mut self,
+        io: &impl BlockIo,
+        alloc: &mut Allocator,
+        file_block: u64,
+        max: u64,
+        unwritten: bool,
+    ) -> Result<Mapping> {
+        let hole = match self.lookup(file_block) {
+            Mapping::Hole { len } => len,
+            mapped => return Ok(mapped),
+        };
+        let room = MAX_FILE_BLOCKS.saturating_sub(file_block);
+        let want = hole.min(max).min(room).min(u32::MAX.into());
+        if want == 0 {
+            return Err(EFBIG);
+        }
+        let at = self.position(file_block);
+        let before = at.checked_sub(1).and_then(|i| self.extents.get(i)).copied();
+        let after = self.extents.get(at).copied();
+        let (disk, len) = alloc.alloc_blocks(io, before.map_or(0, |e| e.disk_end()), want)?;
+        let new = Extent {
+            file_block,
+            disk_block: disk,
+            len: len as u32,
+            unwritten,
+        };
+        let joins =
+            before.is_some_and(|e| adjacent(&e, &new)) || after.is_some_and(|e| adjacent(&new, &e));
+        let stored = self
+            .make_room(io, alloc, usize::from(!joins))
+            .and_then(|()| Ok(self.extents.insert_within_capacity(at, new)?));
+        if let Err(e) = stored {
+            // Only an unreadable or corrupt bitmap can make this fail, and then the blocks leak.
+            let _ = alloc.free_blocks(io, disk, len);
+            return Err(e);
+        }
+        self.blocks += len;
+        self.touch(at);
+        self.coalesce(at.saturating_sub(1), 3);
+        // A merge may have made a chain block superfluous. Should freeing it fail, it is lost until
+        // a check, but the mapping is good, and that is what the caller asked for.
+        let _ = self.trim(io, alloc);
+        Ok(Mapping::Mapped {
+            disk,
+            len,
+            unwritten,
+        })
+    }
+
+    /// Makes the unwritten blocks in `from..to` ordinary ones.
+    pub(crate) fn mark_written(
+        &mut self,
+        io: &impl BlockIo,
+        alloc: &mut Allocator,
+        from: u64,
+        to: u64,
+    ) -> Result {
+        let mut at = self.position(from);
+        while let Some(e) = self.extents.get(at).copied() {
+            let Some(mut middle) = clip(&e, from, to) else {
+                break;
+            };
+            if !e.unwritten {
+                at += 1;
+                continue;
+            }
+            let head = clip(&e, 0, middle.file_block);
+            let tail = clip(&e, middle.end(), u64::MAX);
+            let pieces = 1 + usize::from(head.is_some()) + usize::from(tail.is_some());
+            self.make_room(io, alloc, pieces - 1)?;
+            middle.unwritten = false;
+            let resume = middle.end();
+            self.replace(at, 1, [head, Some(middle), tail])?;
+            self.coalesce(at.saturating_sub(1), pieces + 2);
+            at = self.position(resume);
+        }
+        self.trim(io, alloc)
+    }
+
+    /// Removes the file blocks `from..to` and frees what they map to. With `to` = `u64::MAX` this
+    /// truncates, otherwise it punches a hole.
+    ///
+    /// Truncating needs neither memory nor space, so it always leaves the map without the range.
+    /// An error then says that some blocks could not be freed and are lost until a check.
+    pub(crate) fn remove(
+        &mut self,
+        io: &impl BlockIo,
+        alloc: &mut Allocator,
+        from: u64,
+        to: u64,
+    ) -> Result {
+        let first = self.position(from);
+        let last = self.extents.partition_point(|e| e.file_block < to);
+        let (Some(head), Some(tail)) = (
+            self.extents.get(first),
+            last.checked_sub(1).and_then(|i| self.extents.get(i)),
+        ) else {
+            return Ok(());
+        };
+        if first >= last {
+            return Ok(());
+        }
+        let head = clip(head, 0, from);
+        let tail = clip(tail, to, u64::MAX);
+        if last - first == 1 && head.is_some() && tail.is_some() {
+            self.make_room(io, alloc, 1)?;
+        }
+        let mut result = Ok(());
+        let mut freed = 0;
+        for e in self.extents.get(first..last).unwrap_or(&[]) {
+            if let Some(part) = clip(e, from, to) {
+                freed += u64::from(part.len);
+                let done = alloc.free_blocks(io, part.disk_block, part.len.into());
+                result = result.and(done);
+            }
+        }
+        self.replace(first, last - first, [head, None, tail])?;
+        self.blocks = self.blocks.saturating_sub(freed);
+        result.and(self.trim(io, alloc))
+    }
+
+    /// Replaces `count` extents from index `at` on by `pieces`. The caller has made room.
+    fn replace(&mut self, at: usize, count: usize, pieces: [Option<Extent>; 3]) -> Result {
+        self.touch(at);
+        let mut at = at;
+        let mut left = count;
+        for piece in pieces.into_iter().flatten() {
+            match self.extents.get_mut(at) {
+                Some(slot) if left > 0 => {
+                    *slot = piece;
+                    left -= 1;
+                }
+                _ => self.extents.insert_within_capacity(at, piece)?,
+            }
+            at += 1;
+        }
+        let len = self.extents.len();
+        let from = at + left;
+        if left > 0 && from <= len {
+            self.extents.copy_within(from.., at);
+            self.extents.truncate(len - left);
+        }
+        Ok(())
+    }
+
+    /// Joins extents among the `count` from index `at` on where possible.
+    fn coalesce(&mut self, mut at: usize, count: usize) {
+        for _ in 1..count {
+            let (Some(a), Some(b)) = (
+                self.extents.get(at).copied(),
+                self.extents.get(at + 1).copied(),
+            ) else {
+                return;
+            };
+            if adjacent(&a, &b) && self.extents.remove(at + 1).is_ok() {
+                if let Some(slot) = self.extents.get_mut(at) {
+                    slot.len = a.len + b.len;
+                }
+                self.touch(at);
+            } else {
+                at += 1;
+            }
+        }
+    }
+
+    /// Notes that the extents from index `at` on change.
+    fn touch(&mut self, at: usize) {
+        self.dirty_from = self.dirty_from.min(at);
+    }
+
+    /// Makes sure that `extra` more extents can be added to the map, and stored. Changes nothing
+    /// that matters if it fails.
+    fn make_room(&mut self, io: &impl BlockIo, alloc: &mut Allocator, extra: usize) -> Result {
+        let count = self.extents.len() + extra;
+        if count > MAX_EXTENTS as usize {
+            return Err(EFBIG);
+        }
+        // One in any case: an extent that will merge with a neighbour is inserted first.
+        self.extents.reserve(extra.max(1), GFP_KERNEL)?;
+        let needed = chain_blocks_for(count as u32) as usize;
+        if needed > 0 && self.buf.is_empty() {
+            self.buf.resize(BLOCK_SIZE, 0, GFP_KERNEL)?;
+        }
+        while self.chain.len() < needed {
+            let more = self.chain.reserve(1, GFP_KERNEL).map_err(Error::from);
+            let goal = self.chain.last().copied().unwrap_or(0);
+            match more.and_then(|()| alloc.alloc_blocks(io, goal, 1)) {
+                Ok((block, _)) => self.chain.push_within_capacity(block)?,
+                Err(e) => {
+                    let _ = self.trim(io, alloc);
+                    return Err(e);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Frees the chain blocks that the extents do not need.
+    fn trim(&mut self, io: &impl BlockIo, alloc: &mut Allocator) -> Result {
+        let needed = chain_blocks_for(self.extents.len() as u32) as usize;
+        let mut result = Ok(());
+        while self.chain.len() > needed {
+            if let Some(block) = self.chain.pop() {
+                let done = alloc.free_blocks(io, block, 1);
+                result = result.and(done);
+            }
+        }
+        result
+    }
+}

@@ -1,0 +1,704 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Transition logic of the two-state shared lock.
+//!
+//! This file decides; it does not know how a task sleeps, how an atomic is spelled or what time it
+//! is. Those come from `super::env`: the kernel's in `env.rs`, a model checker's on the host. Both
+//! builds compile this file unchanged.
+//!
+//! # The word
+//!
+//! Everything that decides who may enter is one 64-bit word, so that every decision is one atomic
+//! step:
+//!
+//! ```text
+//! Bit  0     PHASE       state of the holders; with no holder, of the last ones (0 Add, 1 Block)
+//! Bit  1     WAIT_ADD    the queue of Add has a waiter
+//! Bit  2     WAIT_BLOCK  the queue of Block has a waiter
+//! Bit  3     SHUT_ADD    door of Add is shut: some Block waiter has waited longer than its grace
+//! Bit  4     SHUT_BLOCK  door of Block is shut: some Add waiter has waited longer than its grace
+//! Bits 5-7   reserved, zero
+//! Bits 8-63  number of holds
+//! ```
+//!
+//! There is one count for both states, and the phase says which state it counts: that both states
+//! are never held at once needs no proof, it cannot be written down. The count is at the top, so
+//! a wrapped one cannot reach the flags, and 56 bits cannot overflow.
+//!
+//! With no hold and no waiter the lock is *idle*. With no hold and a waiter it is *handing over*:
+//! nobody enters by the fast path, so nobody gets in between the last release and the batch that
+//! the release admits.
+//!
+//! # Who changes what
+//!
+//! - PHASE and the count upwards: whoever enters, by compare-and-exchange, which succeeds only on
+//!   a word that admits the state ([`admits`]); or [`Raw::settle`] under the inner lock, for a
+//!   whole batch of waiters.
+//! - The count downwards: a release, by fetch-and-subtract, without any lock.
+//! - WAIT_*, SHUT_* and the queues: under the inner lock only. `WAIT_x` is set exactly if queue x
+//!   is not empty, `SHUT_x` exactly if some waiter in the queue of the *other* state is marked
+//!   `overdue`, whenever the inner lock is free.
+//! - A waiter's links, `queued` and `overdue`: under the inner lock. The links of a batch belong
+//!   to the granter once the batch is off the queue.
+//! - A waiter's `stage`: SPINNING -> PARKED by the waiter, then -> GRANTED by the granter. The
+//!   waiter is a variable on the stack of the waiting task: GRANTED is the granter's last access
+//!   to it, and the reference to the task is taken before.
+//!
+//! # No lost wake-up
+//!
+//! A waiter queues by the same compare-and-exchange that sees that the word does not admit it. So
+//! at that moment there is a hold, or a hand-over is due. (1) A hold: its release comes later in
+//! the modification order of the word; the last such release sees `WAIT_x`, takes the inner lock
+//! and settles. (2) A hand-over: the task that queued settles itself before it drops the inner
+//! lock. Every other change that could make a waiter admissible (a door opening, a waiter that
+//! gives up) is made under the inner lock and followed by [`Raw::settle`] before the inner lock is
+//! dropped. Settling twice is harmless, so it does not matter who comes first.
+//!
+//! # Memory ordering
+//!
+//! Acquire orders with the releases of the *other* state: an entering compare-and-exchange is an
+//! acquire, a release a release operation, and between them the word sees only read-modify-write
+//! operations, which extend the release sequence of every earlier release. So an entering task
+//! synchronizes with *all* holders of the previous phase, although it reads the value written by
+//! the last only. A granted waiter does not touch the word: the granter's acquire in `settle`
+//! happens before its release of `stage`, which the waiter acquires.
+//!
+//! Everything under the inner lock is ordered by that lock, so the loads and flag updates in there
+//! are relaxed. `stage` and the scheduler: a waiter announces that it is going to sleep
+//! (`prepare`, a full barrier) and then reads `stage`; a granter writes `stage` and then wakes (a
+//! full barrier before it looks whether the task sleeps). One of the two sees the other.
+//!
+//! # Fairness
+//!
+//! Let a waiter W of state x arrive at time t. At t + grace at the latest it shuts the door of the
+//! other state y: from then on nobody enters a phase of y in progress. The holds left end within
+//! the longest hold H, and the last release admits the whole queue of x, W with it: grace + H. If
+//! W arrives in a phase of its own state whose door is shut, that phase ends within H, and one
+//! phase of y follows, whose door is shut from t + grace at the latest (from its beginning if that
+//! has passed): max(H, grace) + H, so never more than grace and one phase of each. No other case
+//! exists: an idle lock, or a phase of x with an open door, admits W at once.
+
+use super::env::{
+    Acquire,
+    Atomic,
+    Inner,
+    NoPreempt,
+    Parker,
+    Relaxed,
+    Release,
+    Shared,
+    Wait, //
+};
+use core::ptr;
+
+/// The two states of the lock. Holders of one state share it; the two states exclude each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Adds pages to a cache (or whatever the first group of a caller does).
+    Add,
+    /// Blocks such additions.
+    Block,
+}
+
+impl State {
+    /// The state that excludes this one.
+    #[inline(always)]
+    pub(crate) const fn other(self) -> Self {
+        match self {
+            State::Add => State::Block,
+            State::Block => State::Add,
+        }
+    }
+
+    #[inline(always)]
+    const fn index(self) -> usize {
+        match self {
+            State::Add => 0,
+            State::Block => 1,
+        }
+    }
+}
+
+const PHASE: u64 = 1 << 0;
+const WAIT_ANY: u64 = wait(State::Add) | wait(State::Block);
+/// One hold.
+const ONE: u64 = 1 << 8;
+
+#[inline(always)]
+const fn phase(s: State) -> u64 {
+    s.index() as u64
+}
+
+#[inline(always)]
+const fn wait(s: State) -> u64 {
+    1 << (1 + s.index())
+}
+
+#[inline(always)]
+const fn shut(s: State) -> u64 {
+    1 << (3 + s.index())
+}
+
+/// The state of the current or last holders.
+#[inline(always)]
+const fn phase_of(w: u64) -> State {
+    if w & PHASE == 0 {
+        State::Add
+    } else {
+        State::Block
+    }
+}
+
+#[inline(always)]
+const fn holds(w: u64) -> u64 {
+    w / ONE
+}
+
+/// Whether a newcomer may take `s`, now.
+///
+/// While `s` is held: if its door is open. While nothing is held: if nobody waits, because
+/// otherwise the lock is being handed over.
+#[inline(always)]
+const fn admits(w: u64, s: State) -> bool {
+    if holds(w) == 0 {
+        w & WAIT_ANY == 0
+    } else {
+        w & (PHASE | shut(s)) == phase(s)
+    }
+}
+
+/// The word after `n` more holds of `s`.
+#[inline(always)]
+const fn entered(w: u64, s: State, n: u64) -> u64 {
+    ((w & !PHASE) | phase(s)) + n * ONE
+}
+
+/// The waiter is awake and looks at its stage by itself.
+const SPINNING: u32 = 0;
+/// The waiter sleeps, or is about to: who grants must wake it.
+const PARKED: u32 = 1;
+/// The waiter holds the lock. The granter does not touch the waiter any more.
+const GRANTED: u32 = 2;
+
+/// A task in a queue. Lives on the stack of that task.
+pub(crate) struct Waiter {
+    next: Shared<*const Waiter>,
+    prev: Shared<*const Waiter>,
+    queued: Shared<bool>,
+    /// Has waited longer than its grace, and is a reason for a shut door.
+    overdue: Shared<bool>,
+    stage: Atomic<u32>,
+    state: State,
+    since: u64,
+    parker: Parker,
+}
+
+impl Waiter {
+    fn new(state: State, since: u64) -> Self {
+        Self {
+            next: Shared::new(ptr::null()),
+            prev: Shared::new(ptr::null()),
+            queued: Shared::new(false),
+            overdue: Shared::new(false),
+            stage: Atomic::new(SPINNING),
+            state,
+            since,
+            parker: Parker::new(),
+        }
+    }
+}
+
+/// What somebody who waits looks like to [`Raw::inspect`].
+pub(crate) struct Waiting<'a> {
+    /// What it waits for.
+    pub(crate) state: State,
+    /// When it began, in nanoseconds.
+    pub(crate) since: u64,
+    /// Whether its grace is over.
+    pub(crate) overdue: bool,
+    /// The task.
+    pub(crate) parker: &'a Parker,
+}
+
+/// What the word says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Snapshot {
+    /// The state held, if any.
+    pub(crate) held: Option<State>,
+    /// Number of holds.
+    pub(crate) holds: u64,
+    /// Whether somebody waits for `Add`, for `Block`.
+    pub(crate) waiting: [bool; 2],
+    /// Whether the door of `Add`, of `Block` is shut.
+    pub(crate) shut: [bool; 2],
+}
+
+/// Waiters that hold the lock and do not know it yet.
+#[must_use]
+struct Batch(*const Waiter);
+
+/// Why a wait ended without the lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GiveUp {
+    /// A signal that the caller wanted to see.
+    Signal,
+    /// The caller's time is over.
+    Timeout,
+}
+
+/// Why a waiter is awake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Woken {
+    /// Somebody woke it, or nobody; it has to look for itself.
+    Perhaps,
+    /// Its grace is over. Reported once.
+    Grace,
+    /// It shall not wait any longer.
+    Stop(GiveUp),
+}
+
+/// There was no hold to release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NotHeld;
+
+/// The lock proper, without lockdep.
+pub(crate) struct Raw {
+    word: Atomic<u64>,
+    /// The oldest waiter of each state. Circular, doubly linked. Protected by `inner`.
+    queue: [Shared<*const Waiter>; 2],
+    inner: Inner,
+}
+
+// SAFETY: The word is atomic, the queues are only touched under `inner`. What the queues point to
+// are tasks that wait in a function that borrows `self`.
+unsafe impl Send for Raw {}
+// SAFETY: As above.
+unsafe impl Sync for Raw {}
+
+impl Raw {
+    /// An idle lock around `inner`.
+    pub(crate) const fn new(inner: Inner) -> Self {
+        Self {
+            word: Atomic::new(0),
+            queue: [Shared::new(ptr::null()), Shared::new(ptr::null())],
+            inner,
+        }
+    }
+
+    /// The inner lock, for whoever has to initialise it in place.
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+
+    /// Takes `s` if that needs no waiting.
+    #[inline(always)]
+    pub(crate) fn try_acquire(&self, s: State) -> bool {
+        let mut w = self.word.load(Relaxed);
+        while admits(w, s) {
+            match self.word.cmpxchg(w, entered(w, s, 1), Acquire) {
+                Ok(_) => return true,
+                Err(now) => w = now,
+            }
+        }
+        false
+    }
+
+    /// Gives back one hold of `s`, which the caller has. Never sleeps; legal in every context.
+    ///
+    /// # Errors
+    ///
+    /// [`NotHeld`] if nobody has such a hold: then somebody else released the caller's.
+    #[inline(always)]
+    pub(crate) fn release(&self, s: State) -> Result<(), NotHeld> {
+        let old = self.word.fetch_sub(ONE, Release);
+        if old & PHASE != phase(s) || holds(old) == 0 {
+            // Putting the count back keeps the lock usable.
+            self.word.fetch_add(ONE, Relaxed);
+            return Err(NotHeld);
+        }
+        self.released(old);
+        Ok(())
+    }
+
+    /// As [`Raw::release`], for a caller who may be wrong about its hold.
+    ///
+    /// # Errors
+    ///
+    /// [`NotHeld`] if nobody holds `s`. The lock is as before.
+    pub(crate) fn release_checked(&self, s: State) -> Result<(), NotHeld> {
+        let mut w = self.word.load(Relaxed);
+        loop {
+            if w & PHASE != phase(s) || holds(w) == 0 {
+                return Err(NotHeld);
+            }
+            match self.word.cmpxchg(w, w - ONE, Release) {
+                Ok(_) => break,
+                Err(now) => w = now,
+            }
+        }
+        self.released(w);
+        Ok(())
+    }
+
+    /// The rest of a release that found `old` in the word.
+    #[inline(always)]
+    fn released(&self, old: u64) {
+        if holds(old) == 1 && old & WAIT_ANY != 0 {
+            self.hand_over();
+        }
+    }
+
+    /// Admits whom the last release left at the door.
+    #[cold]
+    #[inline(never)]
+    fn hand_over(&self) {
+        let _no_preempt = NoPreempt::new();
+        let inner = self.inner.lock();
+        // SAFETY: The inner lock is held.
+        let batch = unsafe { self.settle() };
+        drop(inner);
+        // From here on the lock may be gone: the batch may release and free it.
+        batch.wake();
+    }
+
+    /// Takes `s`, waiting as `how` says.
+    ///
+    /// # Errors
+    ///
+    /// What [`Wait`] allows. Then nothing is held, and nothing is left behind in the lock.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn acquire_slow(&self, s: State, mut how: Wait) -> Result<(), GiveUp> {
+        let waiter = Waiter::new(s, how.since());
+        if self.enter_or_queue(&waiter, how.grace_over()) {
+            return Ok(());
+        }
+
+        while how.spin() {
+            if waiter.stage.load(Acquire) == GRANTED {
+                return Ok(());
+            }
+        }
+        // If this fails, the waiter has been granted, which the loop sees first.
+        let _ = waiter.stage.cmpxchg(SPINNING, PARKED, Relaxed);
+
+        loop {
+            waiter.parker.prepare(&how);
+            if waiter.stage.load(Acquire) == GRANTED {
+                waiter.parker.finish();
+                return Ok(());
+            }
+            match how.park(&waiter.parker) {
+                Woken::Perhaps => (),
+                Woken::Grace => self.shut_door(&waiter),
+                Woken::Stop(why) => {
+                    if self.give_up(&waiter) {
+                        return Err(why);
+                    }
+                    // Granted in the meantime: the hold is ours, and the granter still has to
+                    // say so. Until then the waiter must stay where it is.
+                    how.insist();
+                }
+            }
+        }
+    }
+
+    /// Enters if the word admits it (`true`), or queues.
+    fn enter_or_queue(&self, waiter: &Waiter, overdue: bool) -> bool {
+        let s = waiter.state;
+        let _no_preempt = NoPreempt::new();
+        let inner = self.inner.lock();
+        let mut w = self.word.load(Relaxed);
+        loop {
+            let enter = admits(w, s);
+            let new = if enter {
+                entered(w, s, 1)
+            } else if overdue {
+                w | wait(s) | shut(s.other())
+            } else {
+                w | wait(s)
+            };
+            match self.word.cmpxchg(w, new, Acquire) {
+                Ok(_) if enter => return true,
+                Ok(_) => break,
+                Err(now) => w = now,
+            }
+        }
+        // SAFETY: The inner lock is held; the waiter is not queued, and stays in place until it
+        // was granted or has left the queue.
+        let batch = unsafe {
+            waiter.overdue.set(overdue);
+            self.push(waiter);
+            // The word may have been caught in the middle of a hand-over.
+            self.settle()
+        };
+        drop(inner);
+        batch.wake();
+        false
+    }
+
+    /// The grace of `waiter` is over: nobody of the other state gets in ahead of it any more.
+    fn shut_door(&self, waiter: &Waiter) {
+        let _inner = self.inner.lock();
+        // SAFETY: The inner lock is held.
+        unsafe {
+            if !waiter.queued.get() {
+                return;
+            }
+            waiter.overdue.set(true);
+        }
+        self.set(shut(waiter.state.other()));
+    }
+
+    /// Leaves the queue. `false` if that is too late, because the waiter has been granted.
+    fn give_up(&self, waiter: &Waiter) -> bool {
+        let s = waiter.state;
+        let _no_preempt = NoPreempt::new();
+        let inner = self.inner.lock();
+        // SAFETY: The inner lock is held.
+        let batch = unsafe {
+            if !waiter.queued.get() {
+                return false;
+            }
+            self.unlink(waiter);
+            let mut gone = 0;
+            if self.queue[s.index()].get().is_null() {
+                gone |= wait(s);
+            }
+            if waiter.overdue.get() && !self.any_overdue(s) {
+                gone |= shut(s.other());
+            }
+            self.clear(gone);
+            // The door that opened, or the hand-over that now has no taker, may admit others.
+            self.settle()
+        };
+        drop(inner);
+        batch.wake();
+        true
+    }
+
+    /// Admits every waiter that the word permits to enter.
+    ///
+    /// One call is enough: after a batch of one state entered, that state has no waiters, and
+    /// those of the other state have to wait for the batch.
+    ///
+    /// # Safety
+    ///
+    /// The inner lock must be held.
+    unsafe fn settle(&self) -> Batch {
+        let mut w = self.word.load(Relaxed);
+        loop {
+            let last = phase_of(w);
+            let s = if holds(w) != 0 {
+                // Joining holders is as for a newcomer.
+                last
+            } else if w & wait(last.other()) != 0 {
+                last.other()
+            } else {
+                last
+            };
+            if w & wait(s) == 0 || (holds(w) != 0 && w & shut(s) != 0) {
+                return Batch(ptr::null());
+            }
+            // SAFETY: The inner lock is held.
+            let n = unsafe { self.count(s) };
+            let new = entered(w & !(wait(s) | shut(s.other())), s, n);
+            match self.word.cmpxchg(w, new, Acquire) {
+                // SAFETY: The inner lock is held.
+                Ok(_) => return unsafe { self.detach(s) },
+                Err(now) => w = now,
+            }
+        }
+    }
+
+    /// Sets flags. The inner lock must be held for the result to mean anything.
+    fn set(&self, flags: u64) {
+        let mut w = self.word.load(Relaxed);
+        while let Err(now) = self.word.cmpxchg(w, w | flags, Relaxed) {
+            w = now;
+        }
+    }
+
+    /// Clears flags. The inner lock must be held for the result to mean anything.
+    fn clear(&self, flags: u64) {
+        let mut w = self.word.load(Relaxed);
+        while let Err(now) = self.word.cmpxchg(w, w & !flags, Relaxed) {
+            w = now;
+        }
+    }
+
+    /// What the word says at this moment.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let w = self.word.load(Relaxed);
+        Snapshot {
+            held: if holds(w) == 0 {
+                None
+            } else {
+                Some(phase_of(w))
+            },
+            holds: holds(w),
+            waiting: [w & wait(State::Add) != 0, w & wait(State::Block) != 0],
+            shut: [w & shut(State::Add) != 0, w & shut(State::Block) != 0],
+        }
+    }
+
+    /// Shows every waiter to `f`, oldest first within a state, with the inner lock held.
+    pub(crate) fn inspect(&self, mut f: impl FnMut(Waiting<'_>)) -> Snapshot {
+        let _inner = self.inner.lock();
+        for s in [State::Add, State::Block] {
+            // SAFETY: The inner lock is held.
+            unsafe {
+                self.each(s, |w| {
+                    f(Waiting {
+                        state: w.state,
+                        since: w.since,
+                        overdue: w.overdue.get(),
+                        parker: &w.parker,
+                    })
+                })
+            };
+        }
+        self.snapshot()
+    }
+
+    /// # Safety
+    ///
+    /// The inner lock must be held.
+    unsafe fn each(&self, s: State, mut f: impl FnMut(&Waiter)) {
+        // SAFETY: The inner lock is held, so every waiter in the queue is alive and stays.
+        unsafe {
+            let first = self.queue[s.index()].get();
+            let mut at = first;
+            while !at.is_null() {
+                f(&*at);
+                at = (*at).next.get();
+                if at == first {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The inner lock must be held.
+    unsafe fn count(&self, s: State) -> u64 {
+        let mut n = 0;
+        // SAFETY: By the contract of this function.
+        unsafe { self.each(s, |_| n += 1) };
+        n
+    }
+
+    /// # Safety
+    ///
+    /// The inner lock must be held.
+    unsafe fn any_overdue(&self, s: State) -> bool {
+        let mut any = false;
+        // SAFETY: By the contract of this function; `overdue` is protected by the inner lock.
+        unsafe { self.each(s, |w| any |= w.overdue.get()) };
+        any
+    }
+
+    /// Appends to the queue.
+    ///
+    /// # Safety
+    ///
+    /// The inner lock must be held, and `waiter` must stay in place until it has left the queue,
+    /// and if it was granted, until its stage says so.
+    unsafe fn push(&self, waiter: &Waiter) {
+        let me: *const Waiter = waiter;
+        let head = &self.queue[waiter.state.index()];
+        // SAFETY: The inner lock is held, so queued waiters are alive and stay.
+        unsafe {
+            let first = head.get();
+            if first.is_null() {
+                waiter.next.set(me);
+                waiter.prev.set(me);
+                head.set(me);
+            } else {
+                let last = (*first).prev.get();
+                waiter.next.set(first);
+                waiter.prev.set(last);
+                (*last).next.set(me);
+                (*first).prev.set(me);
+            }
+            waiter.queued.set(true);
+        }
+    }
+
+    /// Takes a waiter out of its queue.
+    ///
+    /// # Safety
+    ///
+    /// The inner lock must be held and `waiter` must be in the queue.
+    unsafe fn unlink(&self, waiter: &Waiter) {
+        let me: *const Waiter = waiter;
+        let head = &self.queue[waiter.state.index()];
+        // SAFETY: The inner lock is held, so queued waiters are alive and stay.
+        unsafe {
+            let next = waiter.next.get();
+            if next == me {
+                head.set(ptr::null());
+            } else {
+                let prev = waiter.prev.get();
+                (*prev).next.set(next);
+                (*next).prev.set(prev);
+                if head.get() == me {
+                    head.set(next);
+                }
+            }
+            waiter.queued.set(false);
+        }
+    }
+
+    /// Takes a whole queue, as a chain that ends with null.
+    ///
+    /// # Safety
+    ///
+    /// The inner lock must be held, and the word must already count the waiters as holders.
+    unsafe fn detach(&self, s: State) -> Batch {
+        let head = &self.queue[s.index()];
+        // SAFETY: The inner lock is held, so queued waiters are alive. Once off the queue they
+        // stay until their stage is GRANTED.
+        unsafe {
+            let first = head.get();
+            self.each(s, |w| w.queued.set(false));
+            if !first.is_null() {
+                (*(*first).prev.get()).next.set(ptr::null());
+            }
+            head.set(ptr::null());
+            Batch(first)
+        }
+    }
+}
+
+impl Batch {
+    /// Tells the waiters of the batch that they hold the lock.
+    fn wake(self) {
+        let mut at = self.0;
+        while !at.is_null() {
+            // SAFETY: A granted waiter stays in place until its stage says GRANTED, which only
+            // this loop makes it say, and its links belong to this loop.
+            at = unsafe {
+                let next = (*at).next.get();
+                Self::grant(at);
+                next
+            };
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `at` must be a waiter of a batch that was not granted before.
+    unsafe fn grant(at: *const Waiter) {
+        // SAFETY: By the contract of this function the waiter is alive until GRANTED is stored.
+        unsafe {
+            if (*at).stage.cmpxchg(SPINNING, GRANTED, Release).is_ok() {
+                return;
+            }
+            let waker = (*at).parker.waker();
+            (*at).stage.store(GRANTED, Release);
+            waker.wake();
+        }
+    }
+}

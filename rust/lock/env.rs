@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What `core.rs` runs on: the kernel.
+//!
+//! The model checker on the host has a file of the same shape.
+
+use super::core::{GiveUp, Woken};
+use super::ffi;
+use core::{cell::UnsafeCell, ptr::NonNull};
+use kernel::{bindings, task::Task, types::Opaque};
+
+pub(super) use kernel::sync::atomic::{Acquire, Atomic, Relaxed, Release};
+
+/// A point in time that never comes.
+pub(super) const NEVER: u64 = u64::MAX;
+
+/// How long a waiter waits before it shuts the door of the other state, in nanoseconds.
+static GRACE: Atomic<u64> = Atomic::new(super::DEFAULT_GRACE_NS);
+
+pub(super) fn set_grace(ns: u64) {
+    GRACE.store(ns, Relaxed);
+}
+
+pub(super) fn grace() -> u64 {
+    GRACE.load(Relaxed)
+}
+
+/// Monotonic time in nanoseconds.
+pub(super) fn now() -> u64 {
+    // SAFETY: Always safe to call.
+    unsafe { bindings::ktime_get() as u64 }
+}
+
+/// A plain value that the inner lock protects.
+pub(super) struct Shared<T>(UnsafeCell<T>);
+
+impl<T: Copy> Shared<T> {
+    pub(super) const fn new(value: T) -> Self {
+        Self(UnsafeCell::new(value))
+    }
+
+    /// # Safety
+    ///
+    /// Nobody may write at the same time.
+    pub(super) unsafe fn get(&self) -> T {
+        // SAFETY: By the contract of this function.
+        unsafe { *self.0.get() }
+    }
+
+    /// # Safety
+    ///
+    /// Nobody may read or write at the same time.
+    pub(super) unsafe fn set(&self, value: T) {
+        // SAFETY: By the contract of this function.
+        unsafe { *self.0.get() = value }
+    }
+}
+
+/// The inner lock: a raw spinlock, taken with interrupts off, because a release is legal in
+/// hard-irq context.
+pub(super) struct Inner(Opaque<bindings::raw_spinlock_t>);
+
+impl Inner {
+    /// A lock that [`Inner::init`] still has to initialise.
+    pub(super) const fn uninit() -> Self {
+        Self(Opaque::uninit())
+    }
+
+    /// Initialises the lock in place.
+    ///
+    /// # Safety
+    ///
+    /// `this` must be valid, pinned, and used by nobody else yet.
+    pub(super) unsafe fn init(this: *const Self) {
+        let key = kernel::static_lock_class!();
+        // SAFETY: By the contract of this function; the key is static.
+        unsafe {
+            ffi::two_state_lock_inner_init(Opaque::cast_into(this.cast()), key.as_ptr());
+        }
+    }
+
+    pub(super) fn lock(&self) -> InnerGuard<'_> {
+        // SAFETY: The lock was initialised before anybody could have a reference to it.
+        let flags = unsafe { ffi::two_state_lock_inner_lock(self.0.get()) };
+        InnerGuard { lock: self, flags }
+    }
+}
+
+/// The inner lock, held.
+pub(super) struct InnerGuard<'a> {
+    lock: &'a Inner,
+    flags: usize,
+}
+
+impl Drop for InnerGuard<'_> {
+    fn drop(&mut self) {
+        // SAFETY: The lock is held, and `flags` is what locking it returned.
+        unsafe { ffi::two_state_lock_inner_unlock(self.lock.0.get(), self.flags) }
+    }
+}
+
+/// Preemption is off while this lives: whoever grants finishes what it began.
+pub(super) struct NoPreempt(());
+
+impl NoPreempt {
+    pub(super) fn new() -> Self {
+        // SAFETY: Balanced by `drop`.
+        unsafe { ffi::two_state_lock_preempt_disable() };
+        Self(())
+    }
+}
+
+impl Drop for NoPreempt {
+    fn drop(&mut self) {
+        // SAFETY: Balances `new`.
+        unsafe { ffi::two_state_lock_preempt_enable() }
+    }
+}
+
+/// How a task waits.
+pub(super) struct Wait {
+    since: u64,
+    /// When the grace of this waiter is over, or [`NEVER`].
+    grace: u64,
+    /// When the waiter gives up, or [`NEVER`].
+    timeout: u64,
+    killable: bool,
+}
+
+impl Wait {
+    /// Begins to wait, now. Gives up after `timeout` nanoseconds, and, if `killable`, when a
+    /// fatal signal is pending.
+    pub(super) fn new(killable: bool, timeout: u64) -> Self {
+        let since = now();
+        Self {
+            since,
+            grace: since.saturating_add(grace()),
+            timeout: since.saturating_add(timeout),
+            killable,
+        }
+    }
+
+    pub(super) fn since(&self) -> u64 {
+        self.since
+    }
+
+    /// Whether there is no grace left at the very beginning.
+    pub(super) fn grace_over(&mut self) -> bool {
+        if self.grace > self.since {
+            return false;
+        }
+        self.grace = NEVER;
+        true
+    }
+
+    /// Whether to look again before going to sleep.
+    pub(super) fn spin(&mut self) -> bool {
+        false
+    }
+
+    /// Waits for the grant only, from now on.
+    pub(super) fn insist(&mut self) {
+        self.grace = NEVER;
+        self.timeout = NEVER;
+        self.killable = false;
+    }
+
+    /// Sleeps until woken, or until one of the times of `self` comes.
+    ///
+    /// To be called after [`Parker::prepare`].
+    pub(super) fn park(&mut self, parker: &Parker) -> Woken {
+        // SAFETY: Looks at the current task only.
+        if self.killable && unsafe { ffi::two_state_lock_killed() } {
+            parker.finish();
+            return Woken::Stop(GiveUp::Signal);
+        }
+        let until = self.grace.min(self.timeout);
+        // SAFETY: The task state was set by `prepare`.
+        if !unsafe { ffi::two_state_lock_sleep(until) } {
+            return Woken::Perhaps;
+        }
+        if self.grace == until {
+            self.grace = NEVER;
+            Woken::Grace
+        } else {
+            Woken::Stop(GiveUp::Timeout)
+        }
+    }
+}
+
+/// The waiting task.
+pub(super) struct Parker(NonNull<bindings::task_struct>);
+
+impl Parker {
+    /// The current task.
+    pub(super) fn new() -> Self {
+        // SAFETY: `current` is never null.
+        Self(unsafe { NonNull::new_unchecked(Task::current_raw()) })
+    }
+
+    /// Announces that the task is going to sleep. Implies a full barrier.
+    pub(super) fn prepare(&self, how: &Wait) {
+        // SAFETY: Only the current task, which `self` is, calls this.
+        unsafe { ffi::two_state_lock_prepare(how.killable) }
+    }
+
+    /// The task is not going to sleep after all.
+    pub(super) fn finish(&self) {
+        // SAFETY: Only the current task, which `self` is, calls this.
+        unsafe { ffi::two_state_lock_finish() }
+    }
+
+    /// Something that can wake the task even when `self` is gone.
+    ///
+    /// # Safety
+    ///
+    /// The task must be waiting, and `self` be alive, until this returns.
+    pub(super) unsafe fn waker(&self) -> Waker {
+        // SAFETY: The task is alive, because it waits.
+        unsafe { bindings::get_task_struct(self.0.as_ptr()) };
+        Waker(self.0)
+    }
+
+    /// The process id of the task, for humans.
+    pub(super) fn pid(&self) -> i32 {
+        // SAFETY: The task is alive, because it waits; `pid` does not change.
+        unsafe { (*self.0.as_ptr()).pid }
+    }
+}
+
+/// A reference to a task that is to be woken.
+pub(super) struct Waker(NonNull<bindings::task_struct>);
+
+impl Waker {
+    /// Wakes the task. Implies a full barrier before the task's state is read.
+    pub(super) fn wake(self) {
+        // SAFETY: `self` holds a reference to the task.
+        unsafe { bindings::wake_up_process(self.0.as_ptr()) };
+    }
+}
+
+impl Drop for Waker {
+    fn drop(&mut self) {
+        // SAFETY: The reference that `Parker::waker` took.
+        unsafe { bindings::put_task_struct(self.0.as_ptr()) }
+    }
+}

@@ -260,6 +260,8 @@ impl Bitmap {
 pub(crate) struct Allocator {
     blocks: Bitmap,
     inodes: Bitmap,
+    /// So many blocks are kept for [`Self::alloc_chain_block`].
+    reserve: u64,
 }
 
 impl Allocator {
@@ -267,6 +269,7 @@ impl Allocator {
     pub(crate) fn load(io: &impl BlockIo, sb: &Superblock) -> Result<Self> {
         Ok(Self {
             blocks: Bitmap::load(io, "block", sb.block_bitmap, sb.data.start, sb.data.end())?,
+            reserve: (sb.data.len / 1024).max(32).min(sb.data.len / 8),
             // Inode 0 does not exist, and the root is never freed.
             inodes: Bitmap::load(
                 io,
@@ -279,7 +282,8 @@ impl Allocator {
     }
 
     /// Allocates a contiguous run of 1 to `max` blocks, at or soon after block `goal` if possible
-    /// (0: after the run allocated last). Returns its start and length. `ENOSPC` if there is none.
+    /// (0: after the run allocated last). Returns its start and length. `ENOSPC` if there is none
+    /// beyond the reserve.
     pub(crate) fn alloc_blocks(
         &mut self,
         io: &impl BlockIo,
@@ -287,7 +291,17 @@ impl Allocator {
         max: u64,
     ) -> Result<(u64, u64)> {
         let goal = if goal == 0 { self.blocks.cursor } else { goal };
+        let max = max.min(self.available_block_count());
         self.blocks.alloc(io, goal, max)
+    }
+
+    /// Allocates one block for an extent chain, from the reserve if need be.
+    ///
+    /// Marking blocks as written, which happens when the write can no longer fail for lack of
+    /// space, may need such a block. Hence the reserve.
+    pub(crate) fn alloc_chain_block(&mut self, io: &impl BlockIo, goal: u64) -> Result<u64> {
+        let goal = if goal == 0 { self.blocks.cursor } else { goal };
+        Ok(self.blocks.alloc(io, goal, 1)?.0)
     }
 
     /// Frees blocks. `EUCLEAN`, and a message, if one of them is free or is no data block.
@@ -311,9 +325,14 @@ impl Allocator {
         self.inodes.in_use(io, ino)
     }
 
-    /// Number of free blocks.
+    /// Number of free blocks, the reserve included.
     pub(crate) fn free_block_count(&self) -> u64 {
         self.blocks.total_free
+    }
+
+    /// Number of free blocks that data may have.
+    pub(crate) fn available_block_count(&self) -> u64 {
+        self.blocks.total_free.saturating_sub(self.reserve)
     }
 
     /// Number of free inodes.

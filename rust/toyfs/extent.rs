@@ -273,6 +273,8 @@ impl ExtentMap {
         let at = self.position(file_block);
         let before = at.checked_sub(1).and_then(|i| self.extents.get(i)).copied();
         let after = self.extents.get(at).copied();
+        // Even an extent that is going to merge with a neighbour is inserted first.
+        self.extents.reserve(1, GFP_KERNEL)?;
         let (disk, len) = alloc.alloc_blocks(io, before.map_or(0, |e| e.disk_end()), want)?;
         let new = Extent {
             file_block,
@@ -303,7 +305,7 @@ impl ExtentMap {
         })
     }
 
-    /// Makes the unwritten blocks in `from..to` ordinary ones.
+    /// Makes the unwritten blocks in `from..to` ordinary ones. All or, if it fails, none.
     pub(crate) fn mark_written(
         &mut self,
         io: &impl BlockIo,
@@ -312,6 +314,15 @@ impl ExtentMap {
         to: u64,
     ) -> Result {
         let mut at = self.position(from);
+        let last = self.extents.partition_point(|e| e.file_block < to);
+        // Only the extents at both ends of the range can be split.
+        let splits = |i: usize, beyond: fn(&Extent, u64, u64) -> bool| {
+            let e = self.extents.get(i);
+            usize::from(i < last && e.is_some_and(|e| e.unwritten && beyond(e, from, to)))
+        };
+        let extra = splits(at, |e, from, _| e.file_block < from)
+            + splits(last.saturating_sub(1), |e, _, to| e.end() > to);
+        self.make_room(io, alloc, extra)?;
         while let Some(e) = self.extents.get(at).copied() {
             let Some(mut middle) = clip(&e, from, to) else {
                 break;
@@ -322,15 +333,16 @@ impl ExtentMap {
             }
             let head = clip(&e, 0, middle.file_block);
             let tail = clip(&e, middle.end(), u64::MAX);
-            let pieces = 1 + usize::from(head.is_some()) + usize::from(tail.is_some());
-            self.make_room(io, alloc, pieces - 1)?;
             middle.unwritten = false;
             let resume = middle.end();
             self.replace(at, 1, [head, Some(middle), tail])?;
-            self.coalesce(at.saturating_sub(1), pieces + 2);
+            self.coalesce(at.saturating_sub(1), 5);
             at = self.position(resume);
         }
-        self.trim(io, alloc)
+        // Merging may have made chain blocks superfluous. Should freeing them fail, they are lost
+        // until a check, but what the caller asked for is done.
+        let _ = self.trim(io, alloc);
+        Ok(())
     }
 
     /// Removes the file blocks `from..to` and frees what they map to. With `to` = `u64::MAX` this
@@ -431,8 +443,7 @@ impl ExtentMap {
         if count > MAX_EXTENTS as usize {
             return Err(EFBIG);
         }
-        // One in any case: an extent that will merge with a neighbour is inserted first.
-        self.extents.reserve(extra.max(1), GFP_KERNEL)?;
+        self.extents.reserve(extra, GFP_KERNEL)?;
         let needed = chain_blocks_for(count as u32) as usize;
         if needed > 0 && self.buf.is_empty() {
             self.buf.resize(BLOCK_SIZE, 0, GFP_KERNEL)?;
@@ -440,8 +451,8 @@ impl ExtentMap {
         while self.chain.len() < needed {
             let more = self.chain.reserve(1, GFP_KERNEL).map_err(Error::from);
             let goal = self.chain.last().copied().unwrap_or(0);
-            match more.and_then(|()| alloc.alloc_blocks(io, goal, 1)) {
-                Ok((block, _)) => self.chain.push_within_capacity(block)?,
+            match more.and_then(|()| alloc.alloc_chain_block(io, goal)) {
+                Ok(block) => self.chain.push_within_capacity(block)?,
                 Err(e) => {
                     let _ = self.trim(io, alloc);
                     return Err(e);

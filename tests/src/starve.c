@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Does one kind of access starve the other? The worst wait of the few while the many do not pause.
+ *
+ *	starve [-n MANY] [-t SECONDS] [-l LIMIT-MS] readers|writers FILE
+ *
+ * readers: MANY processes fault F in, evict it, fault again, without end; one process makes direct writes of one page.
+ * writers: MANY processes make direct writes without end; one evicts and loads a page. Prints the number, the
+ * median and the worst latency of the one, on stderr; "starve: ok" if the worst is under the limit. It is run once with
+ * nobody in the way first, so that the figures can be compared.
+ */
+#include "util.h"
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+#define PAGES 256u
+#define SAMPLES 1000000u
+
+static const char *path;
+static struct shared {
+	atomic_bool stop;
+	_Atomic uint64_t many;
+	uint32_t us[SAMPLES];
+} *sh;
+
+static void fault_forever(unsigned int me)
+{
+	int fd = xopen(path, O_RDONLY);
+	volatile unsigned char sink;
+	unsigned char *m = mmap(NULL, PAGES * PAGE, PROT_READ, MAP_SHARED, fd, 0);
+
+	if (m == MAP_FAILED)
+		die("mmap");
+	madvise(m, PAGES * PAGE, MADV_RANDOM);
+	for (unsigned int i = me * 31; !sh->stop; i++) {
+		/* A window of its own for each, so that a page is evicted by who faults it next. */
+		size_t at = i % PAGES * PAGE;
+
+		sink = m[at];
+		madvise(m + at, PAGE, MADV_DONTNEED);
+		posix_fadvise(fd, (off_t)at, PAGE, POSIX_FADV_DONTNEED);
+		sh->many++;
+	}
+	(void)sink;
+	_exit(0);
+}
+
+static void write_forever(unsigned int me, unsigned int many)
+{
+	int fd = xopen(path, O_RDWR | O_DIRECT);
+	unsigned char *b = xalloc(PAGE);
+
+	memset(b, (int)me, PAGE);
+	for (unsigned int i = 0; !sh->stop; i++) {
+		if (pwrite(fd, b, PAGE, (off_t)((i * many + me) % PAGES * PAGE)) != (ssize_t)PAGE)
+			die("direct write");
+		sh->many++;
+	}
+	_exit(0);
+}
+
+static int by_value(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* The few: returns the worst latency in microseconds. */
+static uint64_t measure(bool readers, unsigned int seconds, const char *title)
+{
+	uint64_t deadline = now_ns() + seconds * 1000000000ull, t0;
+	int fd = xopen(path, readers ? O_RDWR | O_DIRECT : O_RDONLY);
+	unsigned char *b = xalloc(PAGE), *m = NULL;
+	volatile unsigned char sink;
+	uint64_t many = sh->many;
+	unsigned int n = 0;
+
+	memset(b, 0x77, PAGE);
+	if (!readers) {
+		m = mmap(NULL, PAGES * PAGE, PROT_READ, MAP_SHARED, fd, 0);
+		if (m == MAP_FAILED)
+			die("mmap");
+		madvise(m, PAGES * PAGE, MADV_RANDOM);
+	}
+	for (; n < SAMPLES && (now_ns() < deadline || n < 10); n++) {
+		size_t at = n * 7u % PAGES * PAGE;
+
+		if (!readers) {
+			madvise(m + at, PAGE, MADV_DONTNEED);
+			posix_fadvise(fd, (off_t)at, PAGE, POSIX_FADV_DONTNEED);
+		}
+		t0 = now_ns();
+		if (readers) {
+			if (pwrite(fd, b, PAGE, (off_t)at) != (ssize_t)PAGE)
+				die("direct write");
+		} else {
+			sink = m[at];
+		}
+		sh->us[n] = (uint32_t)((now_ns() - t0) / 1000);
+	}
+	(void)sink;
+	close(fd);
+	qsort(sh->us, n, sizeof(sh->us[0]), by_value);
+	fprintf(stderr, "%-32s %7u done, median %6u us, 99%% %6u us, worst %7u us; the many did %llu\n", title, n,
+		sh->us[n / 2], sh->us[n * 99ull / 100], sh->us[n - 1],
+		(unsigned long long)(sh->many - many));
+	return sh->us[n - 1];
+}
+
+int main(int argc, char **argv)
+{
+	unsigned int many = 4, seconds = 3;
+	uint64_t limit = 1000, alone, worst;
+	bool readers;
+	int opt, fd;
+
+	while ((opt = getopt(argc, argv, "n:t:l:")) != -1) {
+		switch (opt) {
+		case 'n': many = parse_size(optarg); break;
+		case 't': seconds = parse_size(optarg); break;
+		case 'l': limit = parse_size(optarg); break;
+		default: return 2;
+		}
+	}
+	if (optind + 2 != argc)
+		die("usage: starve [options] readers|writers FILE");
+	readers = !strcmp(argv[optind], "readers");
+	if (!readers && strcmp(argv[optind], "writers"))
+		die("'%s' is neither readers nor writers", argv[optind]);
+	path = argv[optind + 1];
+	sh = mmap(NULL, sizeof(*sh), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (sh == MAP_FAILED)
+		die("mmap");
+	fd = xopen(path, O_RDWR | O_CREAT | O_TRUNC);
+	{
+		unsigned char *b = xalloc(PAGES * PAGE);
+
+		pattern_fill(b, PAGES * PAGE, 1, 0);
+		pwrite_all(fd, b, PAGES * PAGE, 0);
+		if (fsync(fd))
+			die("fsync");
+	}
+	alone = measure(readers, 1, readers ? "1 direct writer alone" : "1 faulting reader alone");
+	(void)alone;
+	for (unsigned int i = 0; i < many; i++) {
+		pid_t pid = fork();
+
+		if (pid < 0)
+			die("fork");
+		if (!pid) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			if (readers)
+				fault_forever(i);
+			else
+				write_forever(i, many);
+		}
+	}
+	worst = measure(readers, seconds, readers ? "1 direct writer, many readers" : "1 faulting reader, many writers");
+	sh->stop = true;
+	for (unsigned int i = 0; i < many; i++) {
+		int status;
+
+		if (wait(&status) < 0 || status) {
+			printf("one of the many failed\n");
+			return 1;
+		}
+	}
+	if (worst > limit * 1000) {
+		printf("starved: worst wait %llu us, limit %llu ms\n", (unsigned long long)worst,
+		       (unsigned long long)limit);
+		return 1;
+	}
+	printf("starve: ok\n");
+	return 0;
+}

@@ -6,6 +6,7 @@
 #include <linux/blkdev.h>
 #include <linux/fs_context.h>
 #include <linux/mm.h>
+#include <linux/random.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/seq_file.h>
@@ -389,12 +390,32 @@ void vfs_cond_resched(void)
 	cond_resched();
 }
 
-unsigned int vfs_writeback_sync_all(const struct writeback_control *wbc)
-{
-	return wbc->sync_mode == WB_SYNC_ALL;
-}
-
 void vfs_seq_puts(struct seq_file *m, const char *s)
 {
 	seq_puts(m, s);
+}
+
+int vfs_blk_status_to_errno(const struct bio *bio)
+{
+	return blk_status_to_errno(bio->bi_status);
+}
+
+struct iomap_ioend *vfs_ioend_of_bio(struct bio *bio)
+{
+	return iomap_ioend_from_bio(bio);
+}
+
+ssize_t vfs_generic_write_sync(struct kiocb *iocb, ssize_t count)
+{
+	return generic_write_sync(iocb, count);
+}
+
+void vfs_file_accessed(struct file *file)
+{
+	file_accessed(file);
+}
+
+u32 vfs_random_u32(void)
+{
+	return get_random_u32();
 }

@@ -6,12 +6,15 @@
 #ifndef VFS_HELPERS_H
 #define VFS_HELPERS_H
 
+#include <linux/bio.h>
 #include <linux/fs.h>
 #include <linux/iomap.h>
 #include <linux/pagemap.h>
 #include <linux/slab.h>
 
 struct fs_context;
+struct iov_iter;
+struct seq_file;
 
 /* slab */
 struct kmem_cache *vfs_inode_cache_create(const char *name, unsigned int size, unsigned int align,
@@ -105,7 +108,39 @@ struct file *vfs_vmf_file(struct vm_fault *vmf);
 bool vfs_fatal_signal_pending(void);
 bool vfs_signal_pending(void);
 void vfs_cond_resched(void);
-unsigned int vfs_writeback_sync_all(const struct writeback_control *wbc);
 void vfs_seq_puts(struct seq_file *m, const char *s);
+int vfs_blk_status_to_errno(const struct bio *bio);
+struct iomap_ioend *vfs_ioend_of_bio(struct bio *bio);
+ssize_t vfs_generic_write_sync(struct kiocb *iocb, ssize_t count);
+void vfs_file_accessed(struct file *file);
+u32 vfs_random_u32(void);
+
+#ifdef __BINDGEN__
+/* Macros whose casts and shifts bindgen does not evaluate. */
+static const unsigned int VFS_FMODE_CAN_ODIRECT = (unsigned int)FMODE_CAN_ODIRECT;
+static const int VFS_IOCB_DIRECT = IOCB_DIRECT;
+static const int VFS_IOCB_APPEND = (int)IOCB_APPEND;
+static const int VFS_IOCB_NOWAIT = (int)IOCB_NOWAIT;
+static const int VFS_IOCB_DSYNC = (int)IOCB_DSYNC;
+static const int VFS_IOCB_SYNC = (int)IOCB_SYNC;
+static const int VFS_IOCB_HIPRI = (int)IOCB_HIPRI;
+static const unsigned long VFS_SB_RDONLY = SB_RDONLY;
+static const unsigned long VFS_SB_NOSEC = SB_NOSEC;
+static const unsigned int VFS_S_NOSEC = S_NOSEC;
+static const int VFS_AOP_TRUNCATED_PAGE = AOP_TRUNCATED_PAGE;
+static const long long VFS_MAX_LFS_FILESIZE = MAX_LFS_FILESIZE;
+static const unsigned int VFS_FOP_DIO_PARALLEL_WRITE = (unsigned int)FOP_DIO_PARALLEL_WRITE;
+static const unsigned int VFS_BIO_COMPLETE_IN_TASK = BIO_COMPLETE_IN_TASK;
+static const unsigned int VFS_IOMAP_IOEND_UNWRITTEN = IOMAP_IOEND_UNWRITTEN;
+static const unsigned int VFS_IOMAP_F_DIRTY = IOMAP_F_DIRTY;
+static const unsigned int VFS_IOMAP_F_NEW = IOMAP_F_NEW;
+static const unsigned int VFS_IOMAP_WRITE = IOMAP_WRITE;
+static const unsigned int VFS_IOMAP_ZERO = IOMAP_ZERO;
+static const unsigned int VFS_IOMAP_REPORT = IOMAP_REPORT;
+static const unsigned int VFS_IOMAP_FAULT = IOMAP_FAULT;
+static const unsigned int VFS_IOMAP_DIRECT = IOMAP_DIRECT;
+static const unsigned int VFS_IOMAP_NOWAIT = IOMAP_NOWAIT;
+static const unsigned int VFS_FAULT_FLAG_WRITE = FAULT_FLAG_WRITE;
+#endif
 
 #endif /* VFS_HELPERS_H */

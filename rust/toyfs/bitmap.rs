@@ -217,7 +217,7 @@ impl Bitmap {
 
     /// Gives `len` objects from `start` back, which must all be in use.
     fn free(&mut self, io: &impl BlockIo, start: u64, len: u64) -> Result {
-        let end = start.checked_add(len).ok_or(EUCLEAN)?;
+        let end = start.saturating_add(len);
         if start < self.first || end > self.end {
             pr_err!("{} {start}+{len} freed, which is out of range\n", self.name);
             return Err(EUCLEAN);

@@ -53,8 +53,8 @@ pub(crate) struct ExtentMap {
     buf: KVVec<u8>,
     /// The extents before this one are as they are on disk.
     dirty_from: usize,
-    /// Length of the chain on disk.
-    stored_chain: usize,
+    /// So many blocks at the start of the chain have the right successor on disk.
+    linked: usize,
 }
 
 /// Whether `b` continues `a` in the file and on disk, so that both may become one extent.
@@ -91,7 +91,7 @@ impl ExtentMap {
             chain: KVVec::new(),
             buf: KVVec::new(),
             dirty_from: 0,
-            stored_chain: 0,
+            linked: 0,
         }
     }
 
@@ -136,7 +136,7 @@ impl ExtentMap {
         }
         map.buf = buf;
         map.dirty_from = map.extents.len();
-        map.stored_chain = map.chain.len();
+        map.linked = map.chain.len();
         Ok(map)
     }
 
@@ -179,16 +179,10 @@ impl ExtentMap {
         for (slot, e) in inode.inline.iter_mut().zip(&self.extents) {
             *slot = *e;
         }
-        // A chain that became longer or shorter has another successor in its last common block.
-        let relinked = if self.chain.len() == self.stored_chain {
-            usize::MAX
-        } else {
-            self.chain.len().min(self.stored_chain).saturating_sub(1)
-        };
         let rest = self.extents.get(INLINE_EXTENTS..).unwrap_or(&[]);
         for (seq, extents) in rest.chunks(CHAIN_EXTENTS).enumerate() {
             let end = INLINE_EXTENTS + seq * CHAIN_EXTENTS + extents.len();
-            if end <= self.dirty_from && seq < relinked {
+            if end <= self.dirty_from && seq < self.linked {
                 continue;
             }
             let block = *self.chain.get(seq).ok_or(EIO)?;
@@ -202,7 +196,7 @@ impl ExtentMap {
             io.write(block, 0, &self.buf)?;
         }
         self.dirty_from = self.extents.len();
-        self.stored_chain = self.chain.len();
+        self.linked = self.chain.len();
         Ok(())
     }
 
@@ -313,6 +307,9 @@ impl ExtentMap {
         from: u64,
         to: u64,
     ) -> Result {
+        if from >= to {
+            return Ok(());
+        }
         let mut at = self.position(from);
         let last = self.extents.partition_point(|e| e.file_block < to);
         // Only the extents at both ends of the range can be split.
@@ -357,6 +354,9 @@ impl ExtentMap {
         from: u64,
         to: u64,
     ) -> Result {
+        if from >= to {
+            return Ok(());
+        }
         let first = self.position(from);
         let last = self.extents.partition_point(|e| e.file_block < to);
         let (Some(head), Some(tail)) = (
@@ -436,6 +436,11 @@ impl ExtentMap {
         self.dirty_from = self.dirty_from.min(at);
     }
 
+    /// Notes that the last block of the chain gets another successor.
+    fn relink(&mut self) {
+        self.linked = self.linked.min(self.chain.len().saturating_sub(1));
+    }
+
     /// Makes sure that `extra` more extents can be added to the map, and stored. Changes nothing
     /// that matters if it fails.
     fn make_room(&mut self, io: &impl BlockIo, alloc: &mut Allocator, extra: usize) -> Result {
@@ -452,7 +457,10 @@ impl ExtentMap {
             let more = self.chain.reserve(1, GFP_KERNEL).map_err(Error::from);
             let goal = self.chain.last().copied().unwrap_or(0);
             match more.and_then(|()| alloc.alloc_chain_block(io, goal)) {
-                Ok(block) => self.chain.push_within_capacity(block)?,
+                Ok(block) => {
+                    self.relink();
+                    self.chain.push_within_capacity(block)?;
+                }
                 Err(e) => {
                     let _ = self.trim(io, alloc);
                     return Err(e);
@@ -468,6 +476,7 @@ impl ExtentMap {
         let mut result = Ok(());
         while self.chain.len() > needed {
             if let Some(block) = self.chain.pop() {
+                self.relink();
                 let done = alloc.free_blocks(io, block, 1);
                 result = result.and(done);
             }

@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! File data through the page cache: reads, buffered writes, writeback, faults, truncation.
+//!
+//! Whatever adds pages to the cache holds [`InodeData::pages`] in `Add` while it starts, so that no
+//! page comes in while a direct write keeps the cache shut:
+//!
+//! - readahead gives up if that would need waiting (its folios are locked),
+//! - the read of one folio unlocks it, waits, and has its caller start over,
+//! - a buffered write waits before it takes the folio,
+//! - `page_mkwrite` waits before it takes the folio: the page is in the cache already, but dirtying
+//!   it between a direct write's writeback and its invalidation would make that fail.
+//!
+//! The hold ends when the read is submitted: from then on the folio lock, which invalidation waits
+//! for, does the rest.
+
+use super::{
+    dio,
+    extent::Mapping,
+    format::{BLOCK_LOG2, BLOCK_SIZE},
+    inode::InodeData,
+    stats::Counter,
+    Inode, ToyFs,
+};
+use crate::{
+    lock::{Guard, State},
+    marker::{self, Verdict},
+    vfs::{
+        Extent, ExtentKind, Fault, FaultResult, FileOps, IomapFlags, IovIter, Kiocb, LockedFolio,
+        MappingOps, NofsScope, PageMkwrite, ReadFolio, Readahead,
+    },
+};
+use kernel::prelude::*;
+
+/// Takes [`InodeData::pages`], counting if that takes waiting. `EINTR` if the task is killed.
+pub(super) fn lock_pages(inode: &Inode, state: State) -> Result<Guard<'_>> {
+    let pages = &inode.data().pages;
+    if let Some(guard) = pages.try_lock(state) {
+        return Ok(guard);
+    }
+    inode.super_block().data().stats().lock_waits.inc();
+    pages.lock_killable(state)
+}
+
+/// The block that contains byte `pos`.
+fn block_of(pos: u64) -> u64 {
+    pos >> BLOCK_LOG2
+}
+
+/// Maps `pos`, giving blocks to a hole if `allocate` says so.
+fn map(inode: &Inode, pos: u64, len: u64, allocate: bool, nowait: bool) -> Result<Extent> {
+    let data = inode.data();
+    let sb = inode.super_block();
+    let block = block_of(pos);
+    // Whole blocks that are asked for; no file is longer than this can express.
+    let want = pos
+        .saturating_add(len)
+        .div_ceil(BLOCK_SIZE as u64)
+        .saturating_sub(block)
+        .max(1);
+    let _nofs = NofsScope::enter();
+    let mut map = if nowait {
+        data.map.try_lock().ok_or(EAGAIN)?
+    } else {
+        data.map.lock()
+    };
+    let mut mapping = map.extents.lookup(block);
+    if allocate && matches!(mapping, Mapping::Hole { .. }) {
+        if nowait {
+            return Err(EAGAIN);
+        }
+        let mut allocator = sb.data().allocator.lock();
+        mapping = map
+            .extents
+            .allocate(sb.device(), &mut allocator, block, want, true)?;
+        drop(allocator);
+        data.changed();
+        InodeData::update_sectors(inode, &map);
+        if let Mapping::Mapped { disk, len, .. } = mapping {
+            // Metadata that once was in these blocks must not be written over the data.
+            sb.device().forget(disk, len);
+        }
+        inode.mark_dirty();
+    }
+    let (kind, blocks) = match mapping {
+        Mapping::Hole { len } => (ExtentKind::Hole, len),
+        Mapping::Mapped {
+            disk,
+            len,
+            unwritten,
+        } => {
+            let addr = disk << BLOCK_LOG2;
+            if unwritten {
+                (ExtentKind::Unwritten(addr), len)
+            } else {
+                (ExtentKind::Mapped(addr), len)
+            }
+        }
+    };
+    Ok(Extent {
+        offset: block << BLOCK_LOG2,
+        len: blocks.min(want) << BLOCK_LOG2,
+        kind,
+        dirty: inode.is_dirty(true),
+        sequence: data.sequence(),
+    })
+}
+
+/// Makes the unwritten blocks of `pos..pos + len`, which have been written, ordinary ones.
+pub(super) fn mark_written(inode: &Inode, pos: u64, len: u64) -> Result {
+    if len == 0 {
+        return Ok(());
+    }
+    let sb = inode.super_block();
+    let _nofs = NofsScope::enter();
+    let mut map = inode.data().map.lock();
+    let mut allocator = sb.data().allocator.lock();
+    let end = (pos + len).div_ceil(BLOCK_SIZE as u64);
+    let done = map
+        .extents
+        .mark_written(sb.device(), &mut allocator, block_of(pos), end);
+    drop(allocator);
+    inode.data().changed();
+    InodeData::update_sectors(inode, &map);
+    inode.mark_dirty();
+    done
+}
+
+/// Changes the size of a file. The caller holds `i_rwsem` exclusively.
+pub(super) fn set_size(inode: &Inode, size: u64) -> Result {
+    if inode.is_dir() {
+        return Err(EISDIR);
+    }
+    let old = inode.size();
+    inode.dio_wait();
+    inode.with_invalidate_lock(|| {
+        if size > old {
+            // A store through mmap may have left something behind the old end.
+            inode.zero_tail(old)?;
+        } else {
+            inode.zero_tail(size)?;
+        }
+        inode.truncate_pages(size);
+        if size >= old {
+            return Ok(());
+        }
+        let sb = inode.super_block();
+        let _nofs = NofsScope::enter();
+        let mut map = inode.data().map.lock();
+        let mut allocator = sb.data().allocator.lock();
+        let from = size.div_ceil(BLOCK_SIZE as u64);
+        let removed = map
+            .extents
+            .remove(sb.device(), &mut allocator, from, u64::MAX);
+        inode.data().changed();
+        InodeData::update_sectors(inode, &map);
+        removed
+    })?;
+    inode.touch();
+    inode.mark_dirty();
+    Ok(())
+}
+
+/// Makes an inode, and all metadata that leads to it, durable.
+pub(super) fn sync_metadata(inode: &Inode) -> Result {
+    let device = inode.super_block().device();
+    inode.sync()?;
+    device.sync()?;
+    device.flush()
+}
+
+/// Before a write at `pos`: what lies between the old end of the file and there reads as zeroes.
+/// The caller holds `i_rwsem` exclusively.
+pub(super) fn zero_up_to(inode: &Inode, pos: u64) -> Result {
+    let size = inode.size();
+    if pos > size && size % BLOCK_SIZE as u64 != 0 {
+        inode.zero_tail(size)?;
+    }
+    Ok(())
+}
+
+/// Copies into the page cache. The caller holds `i_rwsem` exclusively.
+pub(super) fn buffered_write(
+    iocb: &mut Kiocb<'_, ToyFs>,
+    from: &mut IovIter<'_>,
+) -> Result<usize> {
+    let inode = iocb.inode();
+    let size = inode.size();
+    let written = inode.buffered_write(iocb, from);
+    if inode.size() != size {
+        inode.mark_dirty();
+    }
+    written
+}
+
+fn count_if(condition: bool, counter: &Counter) {
+    if condition {
+        counter.inc();
+    }
+}
+
+impl FileOps for ToyFs {
+    fn read(iocb: &mut Kiocb<'_, ToyFs>, to: &mut IovIter<'_>) -> Result<usize> {
+        if iocb.is_direct() {
+            dio::read(iocb, to)
+        } else {
+            iocb.buffered_read(to)
+        }
+    }
+
+    fn write(iocb: &mut Kiocb<'_, ToyFs>, from: &mut IovIter<'_>) -> Result<usize> {
+        if iocb.is_direct() {
+            return dio::write(iocb, from);
+        }
+        let inode = iocb.inode();
+        let written = {
+            let _lock = if iocb.is_nowait() {
+                inode.try_lock().ok_or(EAGAIN)?
+            } else {
+                inode.lock()?
+            };
+            if iocb.write_checks(from)? == 0 {
+                return Ok(0);
+            }
+            iocb.modified()?;
+            zero_up_to(inode, iocb.pos())?;
+            buffered_write(iocb, from)?
+        };
+        iocb.write_sync(written)
+    }
+
+    fn fsync(inode: &Inode, _datasync: bool) -> Result {
+        // Even for fdatasync(2) of a clean inode: it may be in the device's page cache only.
+        sync_metadata(inode)
+    }
+
+    fn fault(inode: &Inode, fault: Fault<'_, ToyFs>) -> FaultResult {
+        if cfg!(mutant_marker_ignored) {
+            return fault.serve();
+        }
+        let verdict = marker::check(marker::MappingId::of(inode.mapping()), fault.index());
+        if verdict == Verdict::Serve {
+            return fault.serve();
+        }
+        let stats = inode.super_block().data().stats();
+        stats.marker_hits.inc();
+        count_if(verdict == Verdict::Bug, &stats.fault_bugs);
+        match verdict {
+            Verdict::Serve | Verdict::Disjoint => fault.serve(),
+            Verdict::Refuse => {
+                stats.refused_faults.inc();
+                fault.refuse()
+            }
+            Verdict::Bug => {
+                kernel::warn_on!(true);
+                fault.refuse()
+            }
+        }
+    }
+
+    fn page_mkwrite(inode: &Inode, fault: PageMkwrite<'_, ToyFs>) -> FaultResult {
+        fault.serialised(|fault| match lock_pages(inode, State::Add) {
+            Ok(_add) => fault.serve(),
+            Err(_) => FaultResult::RETRY_FAULT,
+        })
+    }
+}
+
+impl MappingOps for ToyFs {
+    fn map(inode: &Inode, pos: u64, len: u64, flags: IomapFlags) -> Result<Extent> {
+        map(inode, pos, len, flags.is_write(), flags.is_nowait())
+    }
+
+    fn map_sequence(inode: &Inode) -> u64 {
+        inode.data().sequence()
+    }
+
+    fn map_for_writeback(inode: &Inode, pos: u64) -> Result<Extent> {
+        // A dirty page has blocks since it was made dirty; should it not, it gets them now.
+        map(inode, pos, BLOCK_SIZE as u64, true, false)
+    }
+
+    fn written(inode: &Inode, pos: u64, len: u64) -> Result {
+        mark_written(inode, pos, len)
+    }
+
+    fn read_folio(inode: &Inode, folio: LockedFolio<'_, ToyFs>) -> Result<ReadFolio> {
+        let pages = &inode.data().pages;
+        if let Some(_add) = pages.try_lock(State::Add) {
+            return Ok(folio.submit_read());
+        }
+        drop(folio);
+        inode.super_block().data().stats().read_retries.inc();
+        drop(lock_pages(inode, State::Add)?);
+        Ok(ReadFolio::Retry)
+    }
+
+    fn readahead(inode: &Inode, readahead: Readahead<'_, ToyFs>) {
+        match inode.data().pages.try_lock(State::Add) {
+            Some(_add) => readahead.submit(),
+            None => inode.super_block().data().stats().readahead_skipped.inc(),
+        }
+    }
+
+    fn enter_folio(inode: &Inode) -> Result {
+        lock_pages(inode, State::Add)?.keep();
+        Ok(())
+    }
+
+    fn leave_folio(inode: &Inode) {
+        inode.data().pages.release_kept(State::Add);
+    }
+}

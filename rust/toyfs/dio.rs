@@ -1,0 +1,359 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Direct I/O: how a write shuts the page cache out.
+//!
+//! A direct write goes, for each part of at most [`PART`] bytes, through four steps:
+//!
+//! 1. It sets the marker of its task for the range of the whole request, and pins the pages of the
+//!    part's buffer. Faults are served as usual, except those on the range itself, which
+//!    [`FileOps::fault`](crate::vfs::FileOps::fault) refuses: a page brought in there would be thrown
+//!    away next.
+//! 2. If a fault was refused, or a page that is pinned now is one of the range, the buffer is the
+//!    target, and the mount's strategy decides ([`SelfDio`]).
+//! 3. Otherwise it takes [`InodeData::pages`](super::inode::InodeData::pages) in `Block`: nobody adds
+//!    pages any more. iomap writes back and invalidates the range and does the write, from the
+//!    pinned pages. Nothing faults, nothing touches user memory: a fault of this task on this file
+//!    would be a bug, and is reported as one.
+//! 4. When the write is done it releases `Block` and unpins.
+//!
+//! A direct read takes no state: it changes nothing that the cache holds, and what it waits for in a
+//! fault never waits for it.
+
+use super::{
+    data::{buffered_write, lock_pages, mark_written, zero_up_to},
+    format::BLOCK_LOG2,
+    inode::InodeData,
+    options::SelfDio,
+    Inode, ToyFs,
+};
+use crate::{
+    lock::State,
+    marker::{self, Active, MappingId},
+    vfs::{
+        direct_rw, fatal_signal_pending, DirectFlags, InodeLock, InodeLockShared, IovIter, Kiocb,
+        PageOwner, PinnedBuffer,
+    },
+};
+use core::ops::RangeInclusive;
+use kernel::prelude::*;
+
+/// A request of more bytes than this is done in parts, so that the memory for describing its buffer
+/// and the time that the cache is shut stay bounded.
+const PART: usize = 4 << 20;
+
+/// How often a buffer is pinned anew because one of its pages left a page cache meanwhile.
+const PIN_ATTEMPTS: u32 = 3;
+
+/// A direct read.
+pub(super) fn read(iocb: &mut Kiocb<'_, ToyFs>, to: &mut IovIter<'_>) -> Result<usize> {
+    if to.is_empty() {
+        return Ok(0);
+    }
+    let inode = iocb.inode();
+    let _lock = if iocb.is_nowait() {
+        inode.try_lock_shared().ok_or(EAGAIN)?
+    } else {
+        inode.lock_shared()?
+    };
+    iocb.accessed();
+    inode.super_block().data().stats().direct_reads.inc();
+    direct_rw(iocb, to, DirectFlags::AsAsked)
+}
+
+/// A direct write.
+pub(super) fn write(iocb: &mut Kiocb<'_, ToyFs>, from: &mut IovIter<'_>) -> Result<usize> {
+    // Pinning, the lock and the wait for the device may all sleep.
+    if iocb.is_nowait() {
+        return Err(EAGAIN);
+    }
+    match write_locked(iocb, from)? {
+        0 => Ok(0),
+        written => iocb.write_sync(written),
+    }
+}
+
+/// `i_rwsem` as a direct write needs it.
+enum InodeHold<'a> {
+    /// The write stays within the file, and within blocks that have been written before.
+    Shared(InodeLockShared<'a, ToyFs>),
+    /// It changes the size or the map.
+    Exclusive(InodeLock<'a, ToyFs>),
+}
+
+impl InodeHold<'_> {
+    fn is_exclusive(&self) -> bool {
+        matches!(self, InodeHold::Exclusive(_))
+    }
+}
+
+/// Whether writing `len` bytes at `pos` changes anything but data.
+fn changes_metadata(inode: &Inode, pos: u64, len: u64) -> bool {
+    pos + len > inode.size() || !inode.is_nosec() || !InodeData::is_written(inode, pos, len)
+}
+
+/// Locks the inode and does the checks of a write. `None` if there is nothing to write.
+fn begin<'a>(
+    iocb: &mut Kiocb<'a, ToyFs>,
+    from: &mut IovIter<'_>,
+) -> Result<Option<InodeHold<'a>>> {
+    let inode = iocb.inode();
+    if !iocb.is_append() {
+        let shared = inode.lock_shared()?;
+        if iocb.write_checks(from)? == 0 {
+            return Ok(None);
+        }
+        if !changes_metadata(inode, iocb.pos(), from.len() as u64) {
+            return Ok(Some(InodeHold::Shared(shared)));
+        }
+    }
+    let exclusive = inode.lock()?;
+    if iocb.write_checks(from)? == 0 {
+        return Ok(None);
+    }
+    Ok(Some(InodeHold::Exclusive(exclusive)))
+}
+
+/// How far a part of a request came.
+enum Part {
+    /// So many bytes were written; fewer than asked for ends the request.
+    Written(usize),
+    /// The buffer is the target. Nothing was written.
+    Overlap,
+    /// The page cache could not be invalidated. Nothing was written.
+    Busy,
+}
+
+fn write_locked(iocb: &mut Kiocb<'_, ToyFs>, from: &mut IovIter<'_>) -> Result<usize> {
+    let inode = iocb.inode();
+    let data = inode.super_block().data();
+    let Some(hold) = begin(iocb, from)? else {
+        return Ok(0);
+    };
+    let (pos, len) = (iocb.pos(), from.len() as u64);
+    let align = u64::from(inode.super_block().device().logical_block_size()) - 1;
+    if (pos | len) & align != 0 {
+        return Err(EINVAL);
+    }
+    iocb.modified()?;
+    if hold.is_exclusive() {
+        zero_up_to(inode, pos)?;
+    }
+    if data.selfdio() == SelfDio::Retry && from.is_user_backed() {
+        return write_retrying(iocb, from, hold);
+    }
+    // The pages of the whole request, also if it is done in parts.
+    let pages = (pos >> BLOCK_LOG2)..=((pos + len - 1) >> BLOCK_LOG2);
+    let mut done = 0;
+    while !from.is_empty() {
+        let want = from.len().min(PART);
+        match write_part(iocb, from, want, &pages, hold.is_exclusive()) {
+            Ok(Part::Written(n)) => {
+                done += n;
+                if n < want {
+                    break;
+                }
+            }
+            Ok(Part::Overlap) => {
+                data.stats().overlaps.inc();
+                if data.selfdio() == SelfDio::Buffered {
+                    return fall_back(iocb, from, hold, done);
+                }
+                return if done > 0 { Ok(done) } else { Err(EFAULT) };
+            }
+            Ok(Part::Busy) => return fall_back(iocb, from, hold, done),
+            Err(_) if done > 0 => break,
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(done)
+}
+
+/// Whether one of `owners` is a page of `pages` of `inode`'s page cache.
+fn overlaps(
+    owners: impl Iterator<Item = PageOwner>,
+    inode: &Inode,
+    pages: &RangeInclusive<u64>,
+) -> bool {
+    owners.into_iter().any(|owner| match owner {
+        PageOwner::Mapping {
+            mapping,
+            first,
+            last,
+        } => mapping == inode.mapping() && first <= *pages.end() && last >= *pages.start(),
+        PageOwner::Detached | PageOwner::Other => false,
+    })
+}
+
+/// Steps 1 to 4 for the next `want` bytes of `from`.
+fn write_part(
+    iocb: &mut Kiocb<'_, ToyFs>,
+    from: &mut IovIter<'_>,
+    want: usize,
+    pages: &RangeInclusive<u64>,
+    exclusive: bool,
+) -> Result<Part> {
+    let inode = iocb.inode();
+    inode.super_block().data().stats().direct_writes.inc();
+    marker::with(MappingId::of(inode.mapping()), pages.clone(), |active| {
+        if from.is_user_backed() {
+            write_user_part(iocb, from, want, pages, exclusive, active)
+        } else if overlaps(from.page_owners(), inode, pages) {
+            Ok(Part::Overlap)
+        } else {
+            // Pages of the kernel's, or pinned by it: they need no faults and stay where they are.
+            shut_out(iocb, exclusive, active, |iocb| {
+                from.limited(want, |from| direct_rw(iocb, from, DirectFlags::Wait))
+            })
+        }
+    })?
+}
+
+fn write_user_part(
+    iocb: &mut Kiocb<'_, ToyFs>,
+    from: &mut IovIter<'_>,
+    want: usize,
+    pages: &RangeInclusive<u64>,
+    exclusive: bool,
+    active: &Active,
+) -> Result<Part> {
+    let inode = iocb.inode();
+    let device = inode.super_block().device();
+    let before = from.save();
+    let mut attempt = 1;
+    let (buffer, stopped) = loop {
+        let (buffer, stopped) = PinnedBuffer::pin(from, want, device.dma_alignment());
+        if active.refused() || overlaps(buffer.page_owners(), inode, pages) {
+            from.restore(&before);
+            return Ok(Part::Overlap);
+        }
+        // A page that has left its page cache since it was found may have been one of the range. If
+        // it is looked for again, the fault handler will say.
+        let detached = buffer
+            .page_owners()
+            .any(|owner| owner == PageOwner::Detached);
+        if !detached || attempt == PIN_ATTEMPTS {
+            break (buffer, stopped);
+        }
+        attempt += 1;
+        from.restore(&before);
+    };
+    // What can be had of a buffer that is not all there is written, in whole units of the device.
+    let unit = device.logical_block_size() as usize;
+    let bytes = buffer.len() / unit * unit;
+    if bytes == 0 {
+        from.restore(&before);
+        return Err(stopped.err().unwrap_or(EFAULT));
+    }
+    let part = shut_out(iocb, exclusive, active, |iocb| buffer.write(iocb, bytes));
+    from.restore(&before);
+    if let Ok(Part::Written(n)) = part {
+        from.advance(n);
+    }
+    part
+}
+
+/// Step 3 and 4: has `write` done while nobody can add pages to the cache.
+fn shut_out(
+    iocb: &mut Kiocb<'_, ToyFs>,
+    exclusive: bool,
+    active: &Active,
+    write: impl FnOnce(&mut Kiocb<'_, ToyFs>) -> Result<usize>,
+) -> Result<Part> {
+    let inode = iocb.inode();
+    let _block = lock_pages(inode, State::Block)?;
+    active.set_blocking(true);
+    let pos = iocb.pos();
+    let written = write(iocb);
+    active.set_blocking(false);
+    match written {
+        Ok(n) => {
+            if exclusive {
+                finish(inode, pos, n)?;
+            }
+            Ok(Part::Written(n))
+        }
+        Err(ENOTBLK) => Ok(Part::Busy),
+        Err(e) => Err(e),
+    }
+}
+
+/// After `len` bytes were written at `pos` with `i_rwsem` held exclusively: makes them part of the
+/// file.
+fn finish(inode: &Inode, pos: u64, len: usize) -> Result {
+    mark_written(inode, pos, len as u64)?;
+    if pos + len as u64 > inode.size() {
+        inode.set_size_field(pos + len as u64);
+        inode.mark_dirty();
+    }
+    Ok(())
+}
+
+/// Writes the rest of a request through the page cache, after `done` bytes past it.
+fn fall_back(
+    iocb: &mut Kiocb<'_, ToyFs>,
+    from: &mut IovIter<'_>,
+    hold: InodeHold<'_>,
+    done: usize,
+) -> Result<usize> {
+    let inode = iocb.inode();
+    inode.super_block().data().stats().buffered_fallbacks.inc();
+    let _lock = match hold {
+        InodeHold::Exclusive(lock) => lock,
+        InodeHold::Shared(lock) => {
+            drop(lock);
+            match inode.lock() {
+                Ok(lock) => lock,
+                Err(_) if done > 0 => return Ok(done),
+                Err(e) => return Err(e),
+            }
+        }
+    };
+    let written = buffered_write(iocb, from);
+    iocb.direct_fallback(from, done, written)
+}
+
+/// `selfdio=retry`: faults the buffer in, shuts the cache out, writes without faults, and starts over
+/// if the pages are gone again. With the buffer in the range they always are: the invalidation that
+/// precedes the write takes them away. Ends when the task is killed.
+fn write_retrying(
+    iocb: &mut Kiocb<'_, ToyFs>,
+    from: &mut IovIter<'_>,
+    hold: InodeHold<'_>,
+) -> Result<usize> {
+    let inode = iocb.inode();
+    let stats = inode.super_block().data().stats();
+    let mut done = 0;
+    while !from.is_empty() {
+        if fatal_signal_pending() {
+            return if done > 0 { Ok(done) } else { Err(EINTR) };
+        }
+        let wrote = {
+            let _block = lock_pages(inode, State::Block)?;
+            let pos = iocb.pos();
+            let wrote =
+                from.without_faults(|from| direct_rw(iocb, from, DirectFlags::WaitPartial));
+            if let (Ok(n), true) = (&wrote, hold.is_exclusive()) {
+                finish(inode, pos, *n)?;
+            }
+            wrote
+        };
+        match wrote {
+            Ok(0) => break,
+            Ok(n) => done += n,
+            Err(EFAULT) => {}
+            Err(ENOTBLK) => return fall_back(iocb, from, hold, done),
+            Err(_) if done > 0 => break,
+            Err(e) => return Err(e),
+        }
+        if from.is_empty() {
+            break;
+        }
+        stats.retries.inc();
+        // A window that is surely less than memory.
+        let window = from.len().min(PART);
+        if from.fault_in_readable(window) == window {
+            return if done > 0 { Ok(done) } else { Err(EFAULT) };
+        }
+    }
+    Ok(done)
+}

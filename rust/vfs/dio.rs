@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Direct I/O, and the pinned user pages that it works on.
+//!
+//! C headers: `include/linux/iomap.h`, `include/linux/uio.h`, `include/linux/bvec.h`.
+
+use super::{
+    file::{FileOps, IovIter, Kiocb},
+    from_ssize,
+    inode::DirOps,
+    mapping::MappingOps,
+    super_block::{FileSystem, Tables},
+};
+use crate::bindings;
+use core::{mem, ptr, slice};
+use kernel::{error::Result, page::PAGE_SIZE, prelude::*};
+
+/// Whom a run of pages of a buffer belongs to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PageOwner {
+    /// Nobody's page cache: anonymous memory, or a driver's.
+    Other,
+    /// A page cache once, but no longer: truncated or invalidated.
+    Detached,
+    /// The page cache identified by `mapping`, pages `first..=last` of it.
+    Mapping {
+        mapping: *const (),
+        first: u64,
+        last: u64,
+    },
+}
+
+/// # Safety
+///
+/// `bv` must describe pages that cannot be freed.
+unsafe fn owner_of(bv: &bindings::bio_vec) -> PageOwner {
+    let mut mapping = ptr::null_mut();
+    let mut index = 0;
+    // A bvec is a contiguous range that may start beyond its first page.
+    let skip = bv.bv_offset as usize / PAGE_SIZE;
+    let within = bv.bv_offset as usize % PAGE_SIZE;
+    let pages = (within + bv.bv_len as usize).div_ceil(PAGE_SIZE).max(1);
+    // SAFETY: The pages exist, by the caller's promise; page structures are contiguous in a folio.
+    let kind = unsafe {
+        let page = bv.bv_page.add(skip);
+        bindings::vfs_page_owner(page, &mut mapping, &mut index)
+    };
+    match kind {
+        bindings::vfs_page_kind_VFS_PAGE_FILE => PageOwner::Mapping {
+            mapping: mapping.cast_const().cast(),
+            first: index as u64,
+            last: index as u64 + pages as u64 - 1,
+        },
+        bindings::vfs_page_kind_VFS_PAGE_DETACHED => PageOwner::Detached,
+        _ => PageOwner::Other,
+    }
+}
+
+impl IovIter<'_> {
+    /// The owners of the pages of an iterator for which [`IovIter::is_bvec`]; nothing for others.
+    pub(crate) fn page_owners(&self) -> impl Iterator<Item = PageOwner> + '_ {
+        let mut bvecs = ptr::null();
+        let mut offset = 0;
+        let mut left = self.len();
+        // SAFETY: Valid iterator; the array has as many elements as it says.
+        let bvecs = unsafe {
+            if self.is_bvec() {
+                let n = bindings::vfs_bvecs_of_iter(self.0, &mut bvecs, &mut offset);
+                slice::from_raw_parts(bvecs, n as usize)
+            } else {
+                &[]
+            }
+        };
+        bvecs.iter().filter_map(move |bv| {
+            let skip = offset.min(bv.bv_len as usize);
+            offset -= skip;
+            let part = bindings::bio_vec {
+                bv_page: bv.bv_page,
+                bv_len: (bv.bv_len as usize - skip).min(left) as u32,
+                bv_offset: bv.bv_offset + skip as u32,
+            };
+            left -= part.bv_len as usize;
+            if part.bv_len == 0 {
+                return None;
+            }
+            // SAFETY: Whoever made the iterator keeps its pages until the request completes.
+            Some(unsafe { owner_of(&part) })
+        })
+    }
+}
+
+/// Pages of a user's buffer, pinned until the value is dropped.
+///
+/// # Invariants
+///
+/// `bvecs` describes `bytes` bytes of pages, each pinned once for each page of each element.
+pub(crate) struct PinnedBuffer {
+    bvecs: KVVec<bindings::bio_vec>,
+    bytes: usize,
+}
+
+impl PinnedBuffer {
+    /// Elements to make room for at a time.
+    const BATCH: usize = 256;
+
+    /// Pins the next bytes of `from`, which moves on, for reading: `max` of them, or fewer if it ends
+    /// or a page cannot be had. Faults pages in unless the iterator says otherwise.
+    ///
+    /// The second value is why it stopped early, if it did.
+    pub(crate) fn pin(from: &mut IovIter<'_>, max: usize, align_mask: u32) -> (Self, Result) {
+        let mut this = PinnedBuffer {
+            bvecs: KVVec::new(),
+            bytes: 0,
+        };
+        while this.bytes < max && !from.is_empty() {
+            if let Err(e) = this.bvecs.reserve(Self::BATCH, GFP_KERNEL) {
+                return (this, Err(e.into()));
+            }
+            let mut n = 0;
+            // SAFETY: There is room for `BATCH` elements after those in use; the function
+            // initialises the first `n` of them.
+            let ret = unsafe {
+                let room = this.bvecs.spare_capacity_mut().as_mut_ptr().cast();
+                bindings::iov_iter_extract_bvecs(
+                    from.as_raw(),
+                    room,
+                    max - this.bytes,
+                    &mut n,
+                    Self::BATCH as u16,
+                    align_mask,
+                    0,
+                )
+            };
+            // SAFETY: As above.
+            unsafe { this.bvecs.inc_len(n.into()) };
+            match from_ssize(ret) {
+                Ok(0) => return (this, Err(EFAULT)),
+                Ok(bytes) => this.bytes += bytes,
+                Err(e) => return (this, Err(e)),
+            }
+        }
+        (this, Ok(()))
+    }
+
+    /// Bytes pinned.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes
+    }
+
+    /// The owners of the pages, a run at a time.
+    pub(crate) fn page_owners(&self) -> impl Iterator<Item = PageOwner> + '_ {
+        // SAFETY: The pages are pinned.
+        self.bvecs.iter().map(|bv| unsafe { owner_of(bv) })
+    }
+
+    /// Writes the first `bytes` of the buffer at the position of `iocb`, which moves on, and waits.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTBLK` if the page cache of the range could not be invalidated: nothing was written.
+    pub(crate) fn write<T: FileSystem + DirOps + FileOps + MappingOps>(
+        &self,
+        iocb: &mut Kiocb<'_, T>,
+        bytes: usize,
+    ) -> Result<usize> {
+        // SAFETY: Initialised next.
+        let mut iter: bindings::iov_iter = unsafe { mem::zeroed() };
+        // SAFETY: The array outlives the iterator, which is done with when the write returns.
+        unsafe {
+            bindings::iov_iter_bvec(
+                &mut iter,
+                bindings::ITER_SOURCE,
+                self.bvecs.as_ptr(),
+                self.bvecs.len() as _,
+                bytes.min(self.bytes),
+            )
+        };
+        direct_rw(iocb, &mut IovIter(&mut iter), DirectFlags::Wait)
+    }
+}
+
+impl Drop for PinnedBuffer {
+    fn drop(&mut self) {
+        for bv in &self.bvecs {
+            let pages = (bv.bv_offset as usize + bv.bv_len as usize).div_ceil(PAGE_SIZE);
+            // SAFETY: Pinned by `pin`, once for each page of the element.
+            unsafe {
+                bindings::unpin_user_page_range_dirty_lock(bv.bv_page, pages as _, false);
+            }
+        }
+    }
+}
+
+/// How [`direct_rw`] treats its request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DirectFlags {
+    /// As the request asks: an asynchronous one may be left in flight (`EIOCBQUEUED`).
+    AsAsked,
+    /// Done when the call returns; durability is left to the caller.
+    Wait,
+    /// As `Wait`; a page fault ends the request with what was done so far.
+    WaitPartial,
+}
+
+/// Reads or writes past the page cache. Wraps `iomap_dio_rw()`.
+///
+/// Returns the number of bytes done; the position moves on by as much.
+pub(crate) fn direct_rw<T: FileSystem + DirOps + FileOps + MappingOps>(
+    iocb: &mut Kiocb<'_, T>,
+    iter: &mut IovIter<'_>,
+    flags: DirectFlags,
+) -> Result<usize> {
+    let ops = &Tables::<T>::IOMAP_OPS;
+    if flags == DirectFlags::AsAsked {
+        // SAFETY: Valid request and tables.
+        return from_ssize(unsafe {
+            let iocb = iocb.as_raw();
+            bindings::iomap_dio_rw(iocb, iter.as_raw(), ops, ptr::null(), 0, ptr::null_mut(), 0)
+        });
+    }
+    let dio_flags = match flags {
+        DirectFlags::WaitPartial => bindings::IOMAP_DIO_FORCE_WAIT | bindings::IOMAP_DIO_PARTIAL,
+        _ => bindings::IOMAP_DIO_FORCE_WAIT,
+    };
+    let mut part = iocb.sync_part();
+    // SAFETY: Valid request and tables; the copy is not used after the call, which waits.
+    let ret = from_ssize(unsafe {
+        bindings::iomap_dio_rw(
+            &mut part,
+            iter.as_raw(),
+            ops,
+            ptr::null(),
+            dio_flags,
+            ptr::null_mut(),
+            0,
+        )
+    });
+    iocb.set_pos(part.ki_pos);
+    ret
+}

@@ -1,0 +1,432 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Open regular files: read, write, fsync, mmap and page faults.
+//!
+//! C headers: `include/linux/fs.h`, `include/linux/mm.h`, `include/linux/uio.h`.
+
+use super::{
+    from_ssize,
+    inode::{DirOps, Inode},
+    mapping::MappingOps,
+    super_block::{FileSystem, Tables},
+    to_int, to_ssize,
+};
+use crate::bindings;
+use core::{marker::PhantomData, mem};
+use kernel::error::{to_result, Result};
+
+/// Operations on open regular files.
+pub(crate) trait FileOps: FileSystem {
+    /// `read(2)` and its relatives. Returns the number of bytes read.
+    fn read(iocb: &mut Kiocb<'_, Self>, to: &mut IovIter<'_>) -> Result<usize>;
+
+    /// `write(2)` and its relatives. Returns the number of bytes written, and has made them durable
+    /// if the request asks for it.
+    fn write(iocb: &mut Kiocb<'_, Self>, from: &mut IovIter<'_>) -> Result<usize>;
+
+    /// Makes the metadata durable that the file's data, already written, needs.
+    fn fsync(inode: &Inode<Self>, datasync: bool) -> Result;
+
+    /// A page fault on a mapping of the file. To be answered by [`Fault::serve`] or
+    /// [`Fault::refuse`].
+    fn fault(inode: &Inode<Self>, fault: Fault<'_, Self>) -> FaultResult;
+
+    /// A page of a shared mapping is about to become writable. To be answered by
+    /// [`PageMkwrite::serve`], or with [`FaultResult::RETRY_FAULT`].
+    fn page_mkwrite(inode: &Inode<Self>, fault: PageMkwrite<'_, Self>) -> FaultResult;
+}
+
+/// An I/O request on an open file of `T`: a `struct kiocb`.
+pub(crate) struct Kiocb<'a, T: FileSystem>(&'a mut bindings::kiocb, PhantomData<&'a T>);
+
+impl<'a, T: FileSystem> Kiocb<'a, T> {
+    pub(super) fn as_raw(&mut self) -> *mut bindings::kiocb {
+        self.0
+    }
+
+    /// The file's inode.
+    pub(crate) fn inode(&self) -> &'a Inode<T> {
+        // SAFETY: The file of the request is one of `T`, and open until the request completes.
+        unsafe { Inode::from_raw(bindings::vfs_file_inode(self.0.ki_filp)) }
+    }
+
+    /// The position in the file, in bytes.
+    pub(crate) fn pos(&self) -> u64 {
+        self.0.ki_pos as u64
+    }
+
+    fn has(&self, flag: i32) -> bool {
+        self.0.ki_flags & flag != 0
+    }
+
+    /// Past the page cache (`O_DIRECT`).
+    pub(crate) fn is_direct(&self) -> bool {
+        self.has(bindings::VFS_IOCB_DIRECT)
+    }
+
+    /// At the end of the file (`O_APPEND`).
+    pub(crate) fn is_append(&self) -> bool {
+        self.has(bindings::VFS_IOCB_APPEND)
+    }
+
+    /// Without sleeping (`RWF_NOWAIT`).
+    pub(crate) fn is_nowait(&self) -> bool {
+        self.has(bindings::VFS_IOCB_NOWAIT)
+    }
+
+    /// Checks limits and permissions of a write, finds the position of an append, and shortens
+    /// `from` to what may be written: its length is the result.
+    ///
+    /// Wraps `generic_write_checks()`; the caller holds `i_rwsem`.
+    pub(crate) fn write_checks(&mut self, from: &mut IovIter<'_>) -> Result<usize> {
+        // SAFETY: Valid request.
+        from_ssize(unsafe { bindings::generic_write_checks(self.0, from.0) })
+    }
+
+    /// Removes privileges and updates the times before a write. The caller holds `i_rwsem`,
+    /// exclusively unless [`Inode::is_nosec`].
+    pub(crate) fn modified(&mut self) -> Result {
+        // SAFETY: Valid request.
+        to_result(unsafe { bindings::kiocb_modified(self.0) })
+    }
+
+    /// Updates the access time.
+    pub(crate) fn accessed(&mut self) {
+        // SAFETY: Valid request.
+        unsafe { bindings::vfs_file_accessed(self.0.ki_filp) }
+    }
+
+    /// Makes the `count` bytes that were written before the position durable, if the request asks
+    /// for that (`O_DSYNC`, `RWF_SYNC` and so on). Returns `count`.
+    pub(crate) fn write_sync(&mut self, count: usize) -> Result<usize> {
+        // SAFETY: Valid request.
+        from_ssize(unsafe { bindings::vfs_generic_write_sync(self.0, count as isize) })
+    }
+
+    /// Reads through the page cache. Wraps `filemap_read()`.
+    pub(crate) fn buffered_read(&mut self, to: &mut IovIter<'_>) -> Result<usize> {
+        // SAFETY: Valid request.
+        from_ssize(unsafe { bindings::filemap_read(self.0, to.0, 0) })
+    }
+
+    /// Ends a direct write whose last part, `buffered`, went through the page cache: writes that
+    /// back and drops it from the cache.
+    ///
+    /// Wraps `direct_write_fallback()`; consumes the result of the buffered part.
+    pub(crate) fn direct_fallback(
+        &mut self,
+        from: &mut IovIter<'_>,
+        direct: usize,
+        buffered: Result<usize>,
+    ) -> Result<usize> {
+        // SAFETY: Valid request, whose position is after the buffered part.
+        from_ssize(unsafe {
+            bindings::direct_write_fallback(self.0, from.0, direct as isize, to_ssize(buffered))
+        })
+    }
+
+    /// A copy for a part of the request that is done, and waited for, by the caller: synchronous, and
+    /// not itself responsible for durability.
+    pub(super) fn sync_part(&self) -> bindings::kiocb {
+        let mut part = *self.0;
+        part.ki_complete = None;
+        part.private = core::ptr::null_mut();
+        part.ki_flags &=
+            !(bindings::VFS_IOCB_DSYNC | bindings::VFS_IOCB_SYNC | bindings::VFS_IOCB_HIPRI);
+        part
+    }
+
+    pub(super) fn set_pos(&mut self, pos: i64) {
+        self.0.ki_pos = pos;
+    }
+}
+
+/// The memory of an I/O request: a `struct iov_iter`.
+pub(crate) struct IovIter<'a>(pub(super) &'a mut bindings::iov_iter);
+
+/// A remembered state of an [`IovIter`].
+pub(crate) struct IterState(bindings::iov_iter);
+
+impl IovIter<'_> {
+    pub(super) fn as_raw(&mut self) -> *mut bindings::iov_iter {
+        self.0
+    }
+
+    /// Bytes left.
+    pub(crate) fn len(&self) -> usize {
+        // SAFETY: Valid iterator.
+        unsafe { bindings::vfs_iov_iter_count(self.0) }
+    }
+
+    /// Whether nothing is left.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether the memory is a user's, so that touching it may fault.
+    pub(crate) fn is_user_backed(&self) -> bool {
+        // SAFETY: Valid iterator.
+        unsafe { bindings::vfs_user_backed_iter(self.0) }
+    }
+
+    /// Whether the memory is an array of pages (`ITER_BVEC`).
+    pub(crate) fn is_bvec(&self) -> bool {
+        // SAFETY: Valid iterator.
+        unsafe { bindings::vfs_iov_iter_is_bvec(self.0) }
+    }
+
+    /// Remembers where the iterator is.
+    pub(crate) fn save(&self) -> IterState {
+        // SAFETY: Plain data; the copy is only ever assigned back.
+        IterState(unsafe { core::ptr::read(self.0) })
+    }
+
+    /// Returns to where the iterator was.
+    ///
+    /// The state must be one of this iterator.
+    pub(crate) fn restore(&mut self, state: &IterState) {
+        // SAFETY: As above.
+        *self.0 = unsafe { core::ptr::read(&state.0) };
+    }
+
+    /// Moves on by `bytes`, at most to the end.
+    pub(crate) fn advance(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.len());
+        // SAFETY: Valid iterator, and not beyond its end.
+        unsafe { bindings::iov_iter_advance(self.0, bytes) }
+    }
+
+    /// Faults the first `bytes` in for reading. Returns how many of them could not be.
+    pub(crate) fn fault_in_readable(&mut self, bytes: usize) -> usize {
+        // SAFETY: Valid iterator.
+        unsafe { bindings::fault_in_iov_iter_readable(self.0, bytes) }
+    }
+
+    /// Runs `f` on no more than the next `max` bytes.
+    pub(crate) fn limited<R>(&mut self, max: usize, f: impl FnOnce(&mut Self) -> R) -> R {
+        let len = self.len();
+        let hidden = len.saturating_sub(max);
+        // SAFETY: Valid iterator; what is hidden is shown again, the count never exceeds the memory.
+        unsafe { bindings::vfs_iov_iter_truncate(self.0, (len - hidden) as u64) };
+        let ret = f(self);
+        let left = self.len();
+        // SAFETY: As above.
+        unsafe { bindings::vfs_iov_iter_reexpand(self.0, left + hidden) };
+        ret
+    }
+
+    /// Runs `f` with page faults on the memory refused: accesses fail instead of faulting.
+    pub(crate) fn without_faults<R>(&mut self, f: impl FnOnce(&mut Self) -> R) -> R {
+        // SAFETY: Valid iterator.
+        unsafe { bindings::vfs_iov_iter_set_nofault(self.0, true) };
+        let ret = f(self);
+        // SAFETY: As above.
+        unsafe { bindings::vfs_iov_iter_set_nofault(self.0, false) };
+        ret
+    }
+}
+
+/// The answer to a page fault.
+pub(crate) struct FaultResult(bindings::vm_fault_t);
+
+impl FaultResult {
+    /// Nothing was done: the access is tried again, unless the task has been killed.
+    pub(crate) const RETRY_FAULT: FaultResult =
+        FaultResult(bindings::vm_fault_reason_VM_FAULT_NOPAGE);
+}
+
+/// A page fault (`->fault()`).
+pub(crate) struct Fault<'a, T: FileSystem>(&'a mut bindings::vm_fault, PhantomData<&'a T>);
+
+impl<T: FileSystem> Fault<'_, T> {
+    /// The page of the file, as an index.
+    pub(crate) fn index(&self) -> u64 {
+        self.0.__bindgen_anon_1.pgoff as u64
+    }
+
+    /// Brings the page in. Wraps `filemap_fault()`.
+    pub(crate) fn serve(self) -> FaultResult {
+        // SAFETY: Valid fault.
+        FaultResult(unsafe { bindings::filemap_fault(self.0) })
+    }
+
+    /// Refuses: SIGBUS for an access of the task's own, `EFAULT` for one of the kernel.
+    pub(crate) fn refuse(self) -> FaultResult {
+        FaultResult(bindings::vm_fault_reason_VM_FAULT_SIGBUS)
+    }
+}
+
+/// A page is about to become writable (`->page_mkwrite()`).
+pub(crate) struct PageMkwrite<'a, T: FileSystem>(&'a mut bindings::vm_fault, PhantomData<&'a T>);
+
+impl<T: FileSystem + DirOps + FileOps + MappingOps> PageMkwrite<'_, T> {
+    /// Updates the file's times; freezing is kept out and truncation excluded while `f` runs.
+    pub(crate) fn serialised(self, f: impl FnOnce(Self) -> FaultResult) -> FaultResult {
+        // SAFETY: Valid fault, whose file stays open for the call.
+        unsafe {
+            let file = bindings::vfs_vmf_file(self.0);
+            let inode = bindings::vfs_file_inode(file);
+            let (sb, mapping) = ((*inode).i_sb, (*inode).i_mapping);
+            bindings::vfs_sb_start_pagefault(sb);
+            bindings::file_update_time(file);
+            bindings::vfs_filemap_invalidate_lock_shared(mapping);
+            let ret = f(self);
+            bindings::vfs_filemap_invalidate_unlock_shared(mapping);
+            bindings::vfs_sb_end_pagefault(sb);
+            ret
+        }
+    }
+
+    /// Makes blocks for the page and marks it dirty. Wraps `iomap_page_mkwrite()`.
+    pub(crate) fn serve(self) -> FaultResult {
+        // SAFETY: Valid fault and tables.
+        FaultResult(unsafe {
+            bindings::iomap_page_mkwrite(self.0, &Self::OPS, core::ptr::null_mut())
+        })
+    }
+
+    const OPS: bindings::iomap_ops = Tables::<T>::IOMAP_OPS;
+}
+
+/// Whether a fatal signal is pending for this task.
+pub(crate) fn fatal_signal_pending() -> bool {
+    // SAFETY: Looks at the current task only.
+    unsafe { bindings::vfs_fatal_signal_pending() }
+}
+
+impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
+    pub(super) const FILE_OPS: bindings::file_operations = bindings::file_operations {
+        fop_flags: bindings::VFS_FOP_DIO_PARALLEL_WRITE as _,
+        llseek: Some(Self::llseek),
+        read_iter: Some(Self::read_iter),
+        write_iter: Some(Self::write_iter),
+        mmap_prepare: Some(Self::mmap_prepare),
+        open: Some(Self::open),
+        fsync: Some(Self::fsync),
+        splice_read: Some(Self::splice_read),
+        splice_write: Some(bindings::iter_file_splice_write),
+        // SAFETY: All zeroes is a table of absent operations.
+        ..unsafe { mem::zeroed() }
+    };
+
+    const VM_OPS: bindings::vm_operations_struct = bindings::vm_operations_struct {
+        fault: Some(Self::fault),
+        map_pages: Some(bindings::filemap_map_pages),
+        page_mkwrite: Some(Self::page_mkwrite),
+        // SAFETY: All zeroes is a table of absent operations.
+        ..unsafe { mem::zeroed() }
+    };
+
+    unsafe extern "C" fn llseek(file: *mut bindings::file, offset: i64, whence: i32) -> i64 {
+        const SEEK_DATA: i32 = bindings::SEEK_DATA as i32;
+        const SEEK_HOLE: i32 = bindings::SEEK_HOLE as i32;
+        // SAFETY: Valid file of a regular file of `T`.
+        unsafe {
+            let inode = bindings::vfs_file_inode(file);
+            let found = match whence {
+                SEEK_DATA | SEEK_HOLE => {
+                    bindings::vfs_inode_lock_shared(inode);
+                    let found = if whence == SEEK_DATA {
+                        bindings::iomap_seek_data(inode, offset, &Self::IOMAP_OPS)
+                    } else {
+                        bindings::iomap_seek_hole(inode, offset, &Self::IOMAP_OPS)
+                    };
+                    bindings::vfs_inode_unlock_shared(inode);
+                    found
+                }
+                _ => return bindings::generic_file_llseek(file, offset, whence),
+            };
+            if found < 0 {
+                return found;
+            }
+            bindings::vfs_setpos(file, found, (*(*inode).i_sb).s_maxbytes)
+        }
+    }
+
+    unsafe extern "C" fn read_iter(
+        iocb: *mut bindings::kiocb,
+        iter: *mut bindings::iov_iter,
+    ) -> isize {
+        // SAFETY: The VFS passes valid objects that are this call's alone.
+        unsafe {
+            to_ssize(T::read(
+                &mut Kiocb(&mut *iocb, PhantomData),
+                &mut IovIter(&mut *iter),
+            ))
+        }
+    }
+
+    unsafe extern "C" fn write_iter(
+        iocb: *mut bindings::kiocb,
+        iter: *mut bindings::iov_iter,
+    ) -> isize {
+        // SAFETY: The VFS passes valid objects that are this call's alone.
+        unsafe {
+            to_ssize(T::write(
+                &mut Kiocb(&mut *iocb, PhantomData),
+                &mut IovIter(&mut *iter),
+            ))
+        }
+    }
+
+    unsafe extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file) -> i32 {
+        // SAFETY: The VFS passes valid objects.
+        unsafe {
+            (*file).f_mode |= bindings::VFS_FMODE_CAN_ODIRECT as bindings::fmode_t;
+            bindings::generic_file_open(inode, file)
+        }
+    }
+
+    unsafe extern "C" fn mmap_prepare(desc: *mut bindings::vm_area_desc) -> i32 {
+        // SAFETY: The VFS passes a valid description, ours to fill in.
+        unsafe {
+            bindings::vfs_file_accessed((*desc).file);
+            (*desc).vm_ops = &Self::VM_OPS;
+        }
+        0
+    }
+
+    unsafe extern "C" fn fsync(
+        file: *mut bindings::file,
+        start: i64,
+        end: i64,
+        datasync: i32,
+    ) -> i32 {
+        // SAFETY: Valid file of a regular file of `T`.
+        let sync = || -> Result {
+            unsafe {
+                to_result(bindings::file_write_and_wait_range(file, start, end))?;
+                T::fsync(Inode::from_raw(bindings::vfs_file_inode(file)), datasync != 0)
+            }
+        };
+        to_int(sync())
+    }
+
+    unsafe extern "C" fn splice_read(
+        file: *mut bindings::file,
+        pos: *mut i64,
+        pipe: *mut bindings::pipe_inode_info,
+        len: usize,
+        flags: u32,
+    ) -> isize {
+        // SAFETY: Passed through; the file is open.
+        unsafe { bindings::filemap_splice_read(file, pos, pipe, len, flags) }
+    }
+
+    unsafe extern "C" fn fault(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
+        // SAFETY: The VMA's file is one of `T`; it stays open until the fault handler drops a lock,
+        // which `serve()` does last.
+        unsafe {
+            let inode = Inode::from_raw(bindings::vfs_file_inode(bindings::vfs_vmf_file(vmf)));
+            T::fault(inode, Fault(&mut *vmf, PhantomData)).0
+        }
+    }
+
+    unsafe extern "C" fn page_mkwrite(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
+        // SAFETY: The VMA's file is one of `T` and stays open for the call.
+        unsafe {
+            let inode = Inode::from_raw(bindings::vfs_file_inode(bindings::vfs_vmf_file(vmf)));
+            T::page_mkwrite(inode, PageMkwrite(&mut *vmf, PhantomData)).0
+        }
+    }
+}

@@ -13,7 +13,7 @@ use std::{
     path::Path,
 };
 
-use crate::format::{BLOCK_LOG2, BLOCK_SIZE};
+use super::format::{BLOCK_LOG2, BLOCK_SIZE};
 
 /// Shown by `--version`.
 pub(crate) const VERSION: &str = "1 (format version 1)";

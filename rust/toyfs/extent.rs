@@ -51,7 +51,7 @@ pub(crate) struct ExtentMap {
     blocks: u64,
     chain: KVVec<u64>,
     buf: KVVec<u8>,
-    /// The extents before this one are as they are on disk.
+    /// The extents before this index are as they are on disk, and if it is `usize::MAX` all are.
     dirty_from: usize,
     /// So many blocks at the start of the chain have the right successor on disk.
     linked: usize,
@@ -135,7 +135,7 @@ impl ExtentMap {
             return Err(fail("number of blocks does not match the extents"));
         }
         map.buf = buf;
-        map.dirty_from = map.extents.len();
+        map.dirty_from = usize::MAX;
         map.linked = map.chain.len();
         Ok(map)
     }
@@ -181,7 +181,7 @@ impl ExtentMap {
         }
         let rest = self.extents.get(INLINE_EXTENTS..).unwrap_or(&[]);
         for (seq, extents) in rest.chunks(CHAIN_EXTENTS).enumerate() {
-            let end = INLINE_EXTENTS + seq * CHAIN_EXTENTS + extents.len();
+            let end = INLINE_EXTENTS + (seq + 1) * CHAIN_EXTENTS;
             if end <= self.dirty_from && seq < self.linked {
                 continue;
             }
@@ -195,7 +195,7 @@ impl ExtentMap {
             header.encode(&mut self.buf, extents, sb.seed());
             io.write(block, 0, &self.buf)?;
         }
-        self.dirty_from = self.extents.len();
+        self.dirty_from = usize::MAX;
         self.linked = self.chain.len();
         Ok(())
     }

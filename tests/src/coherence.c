@@ -2,7 +2,7 @@
 /*
  * Does anybody ever see what a direct write that has returned had replaced?
  *
- *	coherence [-t SECONDS] [-w WRITERS] [-r READERS-OF-EACH-KIND] [-b BLOCKS] [-M] [-s] FILE
+ *	coherence [-t SECONDS] [-w WRITERS] [-r READERS-OF-EACH-KIND] [-b BLOCKS] [-M] [-s] [-a] [-e ENGINE] FILE
  *
  * Every word of a block holds the block's version. A block belongs to one writer, which publishes the version it is
  * about to write (begun), writes it directly, and publishes that it is on the device (done). A reader takes `done`,
@@ -10,7 +10,7 @@
  * process evicts and reads ahead at random. -M leaves the mapped readers out, -s the writers' buffers are in the
  * same file (disjoint). Exit status 1 and a line for each of the first stale blocks, if there are any.
  */
-#include "util.h"
+#include "async.h"
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/prctl.h>
@@ -31,7 +31,8 @@ static struct shared {
 
 static const char *path;
 static unsigned int blocks = 64, writers = 2;
-static bool self;
+static bool self, ahead;
+static enum engine engine;
 
 static void error(const char *what, long ret)
 {
@@ -41,46 +42,73 @@ static void error(const char *what, long ret)
 	sh->stop = true;
 }
 
-/* Runs of RUN blocks are dealt to the writers in turn. */
+/* Runs of RUN blocks are dealt to the writers in turn; at most one write to a run is in flight. */
 static void writer(unsigned int me)
 {
 	int fd = xopen(path, O_RDWR | O_DIRECT), mfd = xopen(path, O_RDWR);
 	uint64_t state = me + 100, version = 1;
-	unsigned int runs = blocks / RUN;
-	uint64_t *buf = xalloc(RUN * PAGE), *m = NULL;
-	/* With -s: a private area behind the blocks, one run for each writer. */
-	off_t area = (off_t)((blocks + me * RUN) * PAGE);
+	unsigned int own = blocks / RUN / writers, depth = engine == SYNC ? 1 : own < 32 ? own : 32;
+	struct { bool busy; unsigned int first, n; uint64_t version; } flight[MAXBLOCKS / RUN] = {0};
+	size_t area_len = own * RUN * PAGE;
+	/* With -s the buffers are behind the blocks, a piece for each run. */
+	off_t area = (off_t)((blocks + me * own * RUN) * PAGE);
+	static struct queue q;
+	uint64_t *buf, tag;
+	int err;
 
-	if (self) {
-		m = mmap(NULL, RUN * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, mfd, area);
-		if (m == MAP_FAILED)
-			die("mmap");
+	if (self)
+		buf = mmap(NULL, area_len, PROT_READ | PROT_WRITE, MAP_SHARED, mfd, area);
+	else
+		buf = mmap(NULL, area_len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (buf == MAP_FAILED)
+		die("mmap");
+	queue_init(&q, engine);
+	if (engine == FIXED && (err = queue_register(&q, buf, area_len))) {
+		errno = err;
+		die("register");
 	}
-	while (!sh->stop) {
-		unsigned int run = (unsigned int)(rnd(&state) % (runs / writers)) * writers + me;
+	while (!sh->stop || q.inflight) {
+		unsigned int mine = (unsigned int)(rnd(&state) % own), run = mine * writers + me;
 		unsigned int first = run * RUN + (unsigned int)(rnd(&state) % RUN);
 		unsigned int n = 1 + (unsigned int)(rnd(&state) % (run * RUN + RUN - first));
-		uint64_t *src = m ? m : buf;
-		ssize_t ret;
+		uint64_t *src = buf + mine * RUN * (PAGE / 8);
+		struct iovec iov = { src, n * PAGE };
+		long ret;
 
-		version++;
-		for (unsigned int i = 0; i < n * PAGE / 8; i++)
-			src[i] = version;
-		if (m && rnd(&state) % 2) {
-			msync(m, RUN * PAGE, MS_SYNC);
-			posix_fadvise(mfd, area, RUN * PAGE, POSIX_FADV_DONTNEED);
+		if (!sh->stop && !flight[mine].busy && q.inflight < depth) {
+			version++;
+			for (unsigned int i = 0; i < n * PAGE / 8; i++)
+				src[i] = version;
+			if (self && rnd(&state) % 2) {
+				msync(src, RUN * PAGE, MS_SYNC);
+				posix_fadvise(mfd, area + (off_t)(mine * RUN * PAGE), RUN * PAGE,
+					      POSIX_FADV_DONTNEED);
+			}
+			for (unsigned int i = 0; i < n; i++)
+				atomic_store(&sh->begun[first + i], version);
+			flight[mine].busy = true;
+			flight[mine].first = first;
+			flight[mine].n = n;
+			flight[mine].version = version;
+			queue_submit(&q, true, fd, &iov, 1, first * PAGE, mine);
+			if (q.inflight < depth && rnd(&state) % 8)
+				continue;
 		}
-		for (unsigned int i = 0; i < n; i++)
-			atomic_store(&sh->begun[first + i], version);
-		ret = pwrite(fd, src, n * PAGE, (off_t)(first * PAGE));
-		if (ret != (ssize_t)(n * PAGE)) {
+		if (!q.inflight)
+			continue;
+		ret = queue_wait(&q, &tag);
+		mine = (unsigned int)tag;
+		if (ret != (long)(flight[mine].n * PAGE)) {
+			errno = ret < 0 ? (int)-ret : 0;
 			error("direct write", ret);
 			break;
 		}
-		for (unsigned int i = 0; i < n; i++)
-			atomic_store(&sh->done[first + i], version);
+		for (unsigned int i = 0; i < flight[mine].n; i++)
+			atomic_store(&sh->done[flight[mine].first + i], flight[mine].version);
+		flight[mine].busy = false;
 		sh->writes++;
 	}
+	queue_exit(&q);
 	_exit(0);
 }
 
@@ -96,12 +124,23 @@ static void reader(enum kind kind, unsigned int me)
 		if (m == MAP_FAILED)
 			die("mmap");
 	}
-	while (!sh->stop) {
-		unsigned int b = (unsigned int)(rnd(&state) % blocks);
-		uint64_t done = atomic_load(&sh->done[b]), begun, bad = 0;
+	if (ahead) {
+		posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+		if (m)
+			madvise((void *)m, blocks * PAGE, MADV_SEQUENTIAL);
+	}
+	for (unsigned int turn = 0; !sh->stop; turn++) {
+		unsigned int b = ahead ? turn % blocks : (unsigned int)(rnd(&state) % blocks);
+		uint64_t done, begun, bad = 0;
 		unsigned int at = 0;
 		ssize_t ret;
 
+		if (ahead && !b) {
+			if (m)
+				madvise((void *)m, blocks * PAGE, MADV_DONTNEED);
+			posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+		}
+		done = atomic_load(&sh->done[b]);
 		if (kind == MAP) {
 			for (unsigned int i = 0; i < PAGE / 8; i++)
 				buf[i] = m[b * (PAGE / 8) + i];
@@ -174,30 +213,32 @@ int main(int argc, char **argv)
 	int opt, fd, bad = 0;
 	uint64_t *b;
 
-	while ((opt = getopt(argc, argv, "t:w:r:b:Ms")) != -1) {
+	while ((opt = getopt(argc, argv, "t:w:r:b:Msae:")) != -1) {
 		switch (opt) {
 		case 't': seconds = parse_size(optarg); break;
 		case 'w': writers = parse_size(optarg); break;
 		case 'r': readers = parse_size(optarg); break;
 		case 'b': blocks = parse_size(optarg); break;
 		case 'M': mapped = false; break;
+		case 'e': engine = engine_of(optarg); break;
+		case 'a': ahead = true; break;
 		case 's': self = true; break;
 		default: return 2;
 		}
 	}
-	if (optind + 1 != argc || !writers || blocks > MAXBLOCKS || blocks % RUN || blocks / RUN < writers)
+	if (optind + 1 != argc || !writers || blocks > MAXBLOCKS || blocks % RUN || blocks / RUN % writers)
 		die("usage: coherence [options] FILE");
 	path = argv[optind];
 	sh = mmap(NULL, sizeof(*sh), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (sh == MAP_FAILED)
 		die("mmap");
 	fd = xopen(path, O_RDWR | O_CREAT | O_TRUNC);
-	b = xalloc((blocks + writers * RUN) * PAGE);
-	for (size_t i = 0; i < (blocks + writers * RUN) * PAGE / 8; i++)
+	b = xalloc(2 * blocks * PAGE);
+	for (size_t i = 0; i < 2 * blocks * PAGE / 8; i++)
 		b[i] = 1;
 	for (unsigned int i = 0; i < blocks; i++)
 		sh->begun[i] = sh->done[i] = 1;
-	pwrite_all(fd, b, (blocks + writers * RUN) * PAGE, 0);
+	pwrite_all(fd, b, 2 * blocks * PAGE, 0);
 	if (fsync(fd))
 		die("fsync");
 	close(fd);

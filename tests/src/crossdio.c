@@ -2,22 +2,22 @@
 /*
  * A ring of tasks, each writing to its own file, directly, from a mapping of its neighbour's.
  *
- *	crossdio [-n TASKS] [-r ROUNDS] [-p PAGES] [-P] [-T] [-S] DIRECTORY
+ *	crossdio [-n TASKS] [-r ROUNDS] [-p PAGES] [-P] [-T] [-S] [-e ENGINE] DIRECTORY
  *
  * Two tasks are the classic crossing: write(F) from mmap(G) against write(G) from mmap(F). In every file one region
  * is only a source, one only a target, so that the data can be checked after each round (read, mapped and direct
  * in turn); a third region is both at once, for which only count and end matter. The sources are evicted before
  * every other round. -P private mappings, -T threads of one process instead of processes, -S every task
- * writes from its own file (disjoint).
+ * writes from its own file (disjoint), -e aio or uring keeps four times eight writes in flight.
  */
-#include "util.h"
+#include "async.h"
 #include <pthread.h>
-#include <sys/uio.h>
 #include <sys/wait.h>
 
 static unsigned int tasks = 2, pages = 4;
 static uint64_t rounds = 1000;
 static bool private, self;
+static enum engine engine;
 static const char *dir;
 
 #define SLOTS 8u
@@ -44,6 +44,7 @@ static int ring(unsigned int task)
 	unsigned char *src, *both, *stamp = xalloc(PAGE), *buf = xalloc(len + PAGE), *want = xalloc(len + PAGE);
 	unsigned char *own;
 	char name[4096];
+	static __thread struct queue q;
 	int fd, dfd, sfd;
 
 	file_name(name, sizeof(name), task);
@@ -58,9 +59,11 @@ static int ring(unsigned int task)
 	if (src == MAP_FAILED || both == MAP_FAILED || own == MAP_FAILED)
 		die("mmap");
 
+	queue_init(&q, engine);
 	for (uint64_t r = 0; r < rounds; r++) {
 		struct iovec iov[2] = { { src + slot(r), len }, { stamp, PAGE } };
 		size_t to = region(1) + slot(r);
+		uint64_t tag;
 		ssize_t n;
 
 		if (r & 1) {
@@ -69,9 +72,25 @@ static int ring(unsigned int task)
 				madvise(src, region(1), MADV_DONTNEED);
 		}
 		pattern_fill(stamp, PAGE, r + 1, task);
-		n = pwritev(dfd, iov, 2, (off_t)to);
-		if (n != (ssize_t)(len + PAGE))
-			return fail(task, r, "write", n, (long)(len + PAGE));
+		queue_submit(&q, true, dfd, iov, 2, to, 0);
+		/* More of them at the same time, each from and to a slot of its own. */
+		for (unsigned int i = 1; engine != SYNC && i < SLOTS * 4; i++) {
+			unsigned int s = (unsigned int)(r + i) % SLOTS;
+			struct iovec one = { src + slot(s), len };
+
+			if (s != r % SLOTS)
+				queue_submit(&q, true, dfd, &one, 1, region(1) + slot(s), i);
+		}
+		while (q.inflight) {
+			long expect = (long)len, res = queue_wait(&q, &tag);
+
+			if (!tag)
+				expect += (long)PAGE;
+			if (res != expect) {
+				errno = res < 0 ? (int)-res : 0;
+				return fail(task, r, "write", res, expect);
+			}
+		}
 
 		pattern_fill(want, len, neighbour + 1, slot(r));
 		memcpy(want + len, stamp, PAGE);
@@ -101,10 +120,18 @@ static int ring(unsigned int task)
 		/* The region that is written from while it is written to; off by one page, if it is the own file. */
 		if (r & 2)
 			posix_fadvise(sfd, (off_t)region(2), (off_t)region(1), POSIX_FADV_DONTNEED);
-		n = pwrite(dfd, both + slot(r + self), len, (off_t)(region(2) + slot(r)));
-		if (n != (ssize_t)len)
-			return fail(task, r, "write to a source", n, (long)len);
+		{
+			struct iovec one = { both + slot(r + self), len };
+
+			queue_submit(&q, true, dfd, &one, 1, region(2) + slot(r), 0);
+			n = queue_wait(&q, &tag);
+			if (n != (ssize_t)len) {
+				errno = n < 0 ? (int)-n : 0;
+				return fail(task, r, "write to a source", n, (long)len);
+			}
+		}
 	}
+	queue_exit(&q);
 	close(fd);
 	close(dfd);
 	close(sfd);
@@ -121,13 +148,14 @@ int main(int argc, char **argv)
 	bool threads = false;
 	int opt, bad = 0;
 
-	while ((opt = getopt(argc, argv, "n:r:p:PTS")) != -1) {
+	while ((opt = getopt(argc, argv, "n:r:p:PTSe:")) != -1) {
 		switch (opt) {
 		case 'n': tasks = parse_size(optarg); break;
 		case 'r': rounds = parse_size(optarg); break;
 		case 'p': pages = parse_size(optarg); break;
 		case 'P': private = true; break;
 		case 'T': threads = true; break;
+		case 'e': engine = engine_of(optarg); break;
 		case 'S': self = true; break;
 		default: return 2;
 		}

@@ -3,7 +3,7 @@
  * One direct read or write with a buffer of any shape, described on the command line, and a check of
  * everything that it should and should not have changed.
  *
- *	selfdio [-c] [-t] [-q] [-d] [-l MAXUSEC] read|write FILE OFFSET SEGMENT...
+ *	selfdio [-c] [-t] [-q] [-d] [-l MAXUSEC] [-e ENGINE] read|write FILE OFFSET SEGMENT...
  *
  * SEGMENT is one iovec, comma-separated:
  *	anon,len=N		anonymous memory
@@ -23,11 +23,11 @@
  *
  * -c checks the file (and a read's buffer) afterwards, -q keeps quiet about what is right, -t prints the
  * time taken, -l complains of more than that, -d opens with O_DSYNC.
+ * -e makes the operation by aio, uring, or uring with a registered buffer (fixed) instead of a system call (sync).
  *
  * Exit status: 0 the operation returned and the check found nothing; 1 the check failed; 2 no test made.
  */
-#include "util.h"
-#include <sys/uio.h>
+#include "async.h"
 
 enum state { COLD, CACHED, WARM, DIRTY, COW, POPULATE };
 
@@ -252,14 +252,18 @@ int main(int argc, char **argv)
 	size_t total = 0, done;
 	ssize_t ret;
 	int opt, fd, err, oflags = 0;
+	enum engine engine = SYNC;
+	static struct queue q;
+	uint64_t tag;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	while ((opt = getopt(argc, argv, "+ctqdl:")) != -1) {
+	while ((opt = getopt(argc, argv, "+ctqdl:e:")) != -1) {
 		switch (opt) {
 		case 'c': check = true; break;
 		case 't': timed = true; break;
 		case 'q': quiet = true; break;	/* of what follows the result, only what is wrong */
 		case 'd': oflags |= O_DSYNC; break;
+		case 'e': engine = engine_of(optarg); break;
 		case 'l': limit_us = parse_size(optarg); break;
 		default:
 			return 2;
@@ -267,7 +271,7 @@ int main(int argc, char **argv)
 	}
 	errno = 0;
 	if (argc - optind < 4)
-		die("usage: selfdio [-c] [-t] [-q] [-d] [-l MAXUSEC] read|write FILE OFFSET SEGMENT...");
+		die("usage: selfdio [-c] [-t] [-q] [-d] [-l MAXUSEC] [-e ENGINE] read|write FILE OFFSET SEGMENT...");
 	is_write = !strcmp(argv[optind], "write");
 	if (!is_write && strcmp(argv[optind], "read"))
 		die("'%s' is neither read nor write", argv[optind]);
@@ -366,11 +370,18 @@ int main(int argc, char **argv)
 		    same_file(segs[i].path))
 			memcpy(im.data + segs[i].off + segs[i].skew, segs[i].bytes, segs[i].len);
 
+	queue_init(&q, engine);
+	if (engine == FIXED && (err = queue_register(&q, iov[0].iov_base, iov[0].iov_len))) {
+		printf("register: %s\n", errname(err));
+		return 0;
+	}
 	have_cs = cachestat_of(fd, 0, 0, &before);
 	t0 = now_ns();
-	errno = 0;
-	ret = is_write ? pwritev(fd, iov, nsegs, (off_t)off) : preadv(fd, iov, nsegs, (off_t)off);
-	err = errno;
+	queue_submit(&q, is_write, fd, iov, (unsigned int)nsegs, off, 0);
+	ret = queue_wait(&q, &tag);
+	err = ret < 0 ? (int)-ret : 0;
+	if (ret < 0)
+		ret = -1;
 	t1 = now_ns();
 	if (have_cs)
 		cachestat_of(fd, 0, 0, &after);

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Do direct writes to disjoint ranges of one file run at the same time?
+ *
+ *	parallel [-t MILLISECONDS] [-p PAGES] WRITERS FILE
+ *
+ * WRITERS processes write to ranges of their own, inside the file. Prints writes per second, and how many writes were on
+ * their way at most at once.
+ */
+#include "util.h"
+#include <stdatomic.h>
+#include <sys/wait.h>
+
+#define SLOTS 16u
+
+static struct shared {
+	_Atomic uint64_t count;
+	_Atomic unsigned int now, most, ready;
+	atomic_bool go, stop;
+} *sh;
+
+int main(int argc, char **argv)
+{
+	unsigned int ms = 1000, pages = 1, writers;
+	uint64_t t0, t1;
+	int opt, fd, bad = 0;
+	size_t len, span;
+
+	while ((opt = getopt(argc, argv, "t:p:")) != -1) {
+		switch (opt) {
+		case 't': ms = parse_size(optarg); break;
+		case 'p': pages = parse_size(optarg); break;
+		default: return 2;
+		}
+	}
+	if (optind + 2 != argc)
+		die("usage: parallel [options] WRITERS FILE");
+	writers = parse_size(argv[optind]);
+	len = pages * PAGE;
+	span = len * SLOTS;
+	sh = mmap(NULL, sizeof(*sh), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (sh == MAP_FAILED)
+		die("mmap");
+	fd = xopen(argv[optind + 1], O_RDWR | O_CREAT);
+	for (unsigned int i = 0; i < writers; i++) {
+		void *b = xalloc(span);
+
+		pattern_fill(b, span, 1, i * span);
+		pwrite_all(fd, b, span, i * span);
+		free(b);
+	}
+	if (fsync(fd))
+		die("fsync");
+	close(fd);
+	for (unsigned int i = 0; i < writers; i++) {
+		pid_t pid = fork();
+
+		if (pid < 0)
+			die("fork");
+		if (pid)
+			continue;
+		fd = xopen(argv[optind + 1], O_RDWR | O_DIRECT);
+		unsigned char *b = xalloc(len);
+
+		sh->ready++;
+		while (!sh->go)
+			usleep(1000);
+		for (unsigned int n = 0; !sh->stop; n++) {
+			unsigned int now, most;
+
+			pattern_fill(b, len, n + 2, i);
+			now = ++sh->now;
+			most = sh->most;
+			while (now > most && !atomic_compare_exchange_weak(&sh->most, &most, now))
+				;
+			if (pwrite(fd, b, len, (off_t)(i * span + n % SLOTS * len)) != (ssize_t)len)
+				die("direct write");
+			sh->now--;
+			sh->count++;
+		}
+		_exit(0);
+	}
+	while (sh->ready < writers)
+		usleep(1000);
+	t0 = now_ns();
+	sh->go = true;
+	usleep(ms * 1000);
+	t1 = now_ns();
+	printf("%llu writes/s, at most %u at once\n",
+	       (unsigned long long)(sh->count * 1000000000ull / (t1 - t0)), sh->most);
+	sh->stop = true;
+	for (unsigned int i = 0; i < writers; i++) {
+		int status;
+
+		if (wait(&status) < 0 || status)
+			bad = 1;
+	}
+	return bad;
+}

@@ -785,3 +785,7 @@ fn main() -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "../../tests/format/fsck.rs"]
+mod tests;

@@ -1,0 +1,593 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Tests of `fsck.toyfs`: a part of it when that is compiled with `--test`; see `run.sh`.
+//!
+//! They build a filesystem in memory that has something of everything, and damage it.
+
+use super::*;
+use format::{checksum, get32, get64, put32, put64, Time, S_IFDIR, S_IFREG};
+use std::{panic, time::Instant};
+
+const TOTAL: u64 = 1024;
+const BIG: u64 = 4;
+const DIR: u64 = 5;
+const DEEP: u64 = 6;
+
+/// Small, fast, and the same everywhere.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11
+    }
+
+    fn below(&mut self, n: u64) -> u64 {
+        self.next() % n
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len() as u64) as usize]
+    }
+}
+
+/// An image, and where its parts are.
+#[derive(Clone)]
+struct Image {
+    data: Vec<u8>,
+    sb: Superblock,
+    next: u64,
+    chains: Vec<u64>,
+    dirs: Vec<u64>,
+}
+
+impl Disk for Image {
+    fn blocks(&self) -> u64 {
+        (self.data.len() / BLOCK_SIZE) as u64
+    }
+
+    fn read(&self, block: u64, buf: &mut [u8]) -> io::Result<()> {
+        let at = block as usize * BLOCK_SIZE;
+        match self.data.get(at..at + buf.len()) {
+            Some(data) => {
+                buf.copy_from_slice(data);
+                Ok(())
+            }
+            None => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+}
+
+impl Image {
+    /// A filesystem with
+    ///
+    /// - 1: the root: `empty`, `small`, `big`, `dir`
+    /// - 2: `empty`, an empty file
+    /// - 3: `small`, a file with two extents
+    /// - 4: `big`, a file with an extent chain of two blocks
+    /// - 5: `dir`, a directory of two blocks: `deep`, `link`
+    /// - 6: `dir/deep`, a directory without a block
+    /// - 2 again, as `dir/link`
+    fn new() -> Self {
+        let mut sb = Superblock::layout(TOTAL, 64).unwrap();
+        sb.uuid = *b"0123456789abcdef";
+        let mut image = Self {
+            data: vec![0; TOTAL as usize * BLOCK_SIZE],
+            sb,
+            next: sb.data.start,
+            chains: Vec::new(),
+            dirs: Vec::new(),
+        };
+        image.inode(1, S_IFDIR | 0o755, 3, 1, &[(0, 1)]);
+        image.inode(2, S_IFREG | 0o644, 2, 0, &[]);
+        image.inode(3, S_IFREG | 0o644, 1, 0, &[(0, 3), (7, 2)]);
+        let many: Vec<_> = (0..200).map(|i| (i * 2, 1)).collect();
+        image.inode(BIG, S_IFREG | 0o600, 1, 0, &many);
+        image.inode(DIR, S_IFDIR | 0o755, 3, 1, &[(0, 2)]);
+        image.inode(DEEP, S_IFDIR | 0o755, 2, 5, &[]);
+        let root = image.dirs[0];
+        image.add(root, 1, b"empty", 2, FileType::Reg);
+        image.add(root, 1, b"small", 3, FileType::Reg);
+        image.add(root, 1, b"big", BIG, FileType::Reg);
+        image.add(root, 1, b"dir", DIR, FileType::Dir);
+        let (first, second) = (image.dirs[1], image.dirs[2]);
+        image.add(first, DIR, b"deep", DEEP, FileType::Dir);
+        image.add(second, DIR, b"link", 2, FileType::Reg);
+        for ino in (0..=6).chain(sb.inode_count..sb.inode_bitmap.len * BITS_PER_BLOCK) {
+            image.set_bit(sb.inode_bitmap, ino, true);
+        }
+        let next = image.next;
+        for b in (0..next).chain(sb.data.end()..sb.block_bitmap.len * BITS_PER_BLOCK) {
+            image.set_bit(sb.block_bitmap, b, true);
+        }
+        let mut raw = [0; SUPER_SIZE];
+        sb.encode(&mut raw);
+        for block in [0, sb.backup] {
+            image.block(block)[SUPER_OFFSET..SUPER_OFFSET + SUPER_SIZE].copy_from_slice(&raw);
+        }
+        image
+    }
+
+    fn block(&mut self, block: u64) -> &mut [u8] {
+        &mut self.data[block as usize * BLOCK_SIZE..][..BLOCK_SIZE]
+    }
+
+    fn raw_inode(&mut self, ino: u64) -> &mut [u8] {
+        let (block, offset) = self.sb.inode_location(ino).unwrap();
+        &mut self.block(block)[offset..offset + 256]
+    }
+
+    fn set_bit(&mut self, region: Region, bit: u64, value: bool) {
+        let byte = &mut self.block(region.start)[bit as usize / 8];
+        *byte = *byte & !(1 << (bit % 8)) | u8::from(value) << (bit % 8);
+    }
+
+    /// Makes an inode with these file block ranges.
+    fn inode(&mut self, ino: u64, mode: u32, nlink: u32, parent: u64, ranges: &[(u64, u32)]) {
+        let mut extents = Vec::new();
+        for &(file_block, len) in ranges {
+            // Not adjacent to the one before.
+            extents.push(Extent {
+                file_block,
+                disk_block: self.next,
+                len,
+                unwritten: mode & S_IFDIR == 0 && file_block == 7,
+            });
+            self.next += u64::from(len);
+        }
+        let mut inode = Inode {
+            ino,
+            mode,
+            nlink,
+            parent,
+            size: extents.last().map_or(0, |e| e.end() * BLOCK_SIZE as u64),
+            blocks: extents.iter().map(|e| u64::from(e.len)).sum(),
+            atime: Time { sec: 1, nsec: 2 },
+            extent_count: extents.len() as u32,
+            ..Inode::default()
+        };
+        for (slot, e) in inode.inline.iter_mut().zip(&extents) {
+            *slot = *e;
+        }
+        if mode & S_IFDIR != 0 {
+            let seed = self.sb.seed();
+            for b in extents.iter().flat_map(|e| e.disk_block..e.disk_end()) {
+                dir::init_block(self.block(b), ino, seed);
+                self.dirs.push(b);
+            }
+        }
+        let rest = extents.get(4..).unwrap_or(&[]);
+        let chunks: Vec<_> = rest.chunks(CHAIN_EXTENTS).collect();
+        inode.chain_len = chunks.len() as u32;
+        inode.blocks += chunks.len() as u64;
+        inode.chain_head = if chunks.is_empty() { 0 } else { self.next };
+        for (i, chunk) in chunks.iter().enumerate() {
+            let last = i + 1 == chunks.len();
+            let header = ChainHeader {
+                owner: ino,
+                next: if last { 0 } else { self.next + 1 },
+                count: chunk.len() as u32,
+                seq: i as u32,
+            };
+            let (at, seed) = (self.next, self.sb.seed());
+            header.encode(self.block(at), chunk, seed);
+            self.chains.push(at);
+            self.next += 1;
+        }
+        let raw = inode.encode(self.sb.seed());
+        self.raw_inode(ino).copy_from_slice(&raw);
+    }
+
+    fn add(&mut self, block: u64, dir: u64, name: &[u8], ino: u64, kind: FileType) {
+        let seed = self.sb.seed();
+        let block = self.block(block);
+        dir::validate(block, dir, seed).unwrap();
+        assert!(dir::insert(block, name, ino, kind, seed).unwrap());
+    }
+
+    /// Renews all checksums.
+    fn seal(&mut self) {
+        let seed = self.sb.seed();
+        for ino in 1..7 {
+            let raw = self.raw_inode(ino);
+            let crc = checksum(seed, raw, 4);
+            put32(raw, 4, crc);
+        }
+        for b in [self.chains.clone(), self.dirs.clone()].concat() {
+            let block = self.block(b);
+            let crc = checksum(seed, block, 4);
+            put32(block, 4, crc);
+        }
+        for b in [0, self.sb.backup] {
+            let raw = &mut self.block(b)[SUPER_OFFSET..SUPER_OFFSET + SUPER_SIZE];
+            let crc = checksum(!0, raw, SUPER_SIZE - 4);
+            put32(raw, SUPER_SIZE - 4, crc);
+        }
+    }
+
+    /// Runs the check. Returns what it printed too.
+    fn check(&self) -> (Result<Summary, Failure>, Vec<String>) {
+        let mut lines = Vec::new();
+        let result = check(self, &mut |line: &str| lines.push(line.to_string()));
+        (result, lines)
+    }
+}
+
+#[test]
+fn clean() {
+    let (result, lines) = Image::new().check();
+    assert_eq!(lines, [""; 0]);
+    let summary = result.unwrap();
+    assert_eq!((summary.errors, summary.dirty), (0, false));
+    assert_eq!((summary.used_inodes, summary.inodes), (6, 63));
+    assert_eq!(summary.blocks, TOTAL);
+}
+
+/// One defect each, and the complaint that must be among those it causes.
+#[test]
+fn defects() {
+    type Damage = fn(&mut Image);
+    let cases: &[(&str, Damage)] = &[
+        ("unlinked, but not deleted", |i| {
+            put32(i.raw_inode(2), 28, 0);
+        }),
+        ("inode 2: 7 links, should be 2", |i| {
+            put32(i.raw_inode(2), 28, 7);
+        }),
+        ("inode 5: 2 links, should be 3", |i| {
+            put32(i.raw_inode(DIR), 28, 2);
+        }),
+        ("inode 3: bad file type", |i| put32(i.raw_inode(3), 16, 0)),
+        ("refers to inode 3, which is damaged", |i| {
+            put32(i.raw_inode(3), 16, 0);
+        }),
+        ("which is of another type", |i| {
+            put32(i.raw_inode(3), 16, S_IFDIR);
+            put64(i.raw_inode(3), 128, 1);
+        }),
+        ("root is no directory", |i| {
+            put32(i.raw_inode(1), 16, S_IFREG);
+            put64(i.raw_inode(1), 128, 0);
+        }),
+        ("no root directory", |i| put32(i.raw_inode(1), 16, 0)),
+        ("root has another parent", |i| put64(i.raw_inode(1), 128, 5)),
+        ("which has another parent", |i| {
+            put64(i.raw_inode(DEEP), 128, 1)
+        }),
+        ("inode 3: 2 blocks from", |i| {
+            // Both extents share blocks.
+            let disk = get64(i.raw_inode(3), 168);
+            put64(i.raw_inode(3), 168 + 24, disk + 1);
+        }),
+        ("used elsewhere too", |i| {
+            let disk = i.dirs[0];
+            put64(i.raw_inode(3), 168, disk);
+        }),
+        ("outside the data region", |i| put64(i.raw_inode(3), 168, 2)),
+        ("outside the data region", |i| {
+            put64(i.raw_inode(3), 168, TOTAL)
+        }),
+        ("outside the data region", |i| {
+            put64(i.raw_inode(BIG), 112, 3)
+        }),
+        ("used elsewhere too", |i| {
+            // A loop in the chain.
+            let head = i.chains[0];
+            put64(i.block(head), 16, head);
+        }),
+        ("longer than the inode says", |i| {
+            let last = i.chains[1];
+            put64(i.block(last), 16, last);
+        }),
+        ("extent block of another inode", |i| {
+            let head = i.chains[0];
+            put64(i.block(head), 8, 3);
+        }),
+        ("number of extents does not match", |i| {
+            let last = i.chains[1];
+            let n = get32(i.block(last), 24);
+            put32(i.block(last), 24, n - 1);
+        }),
+        ("is not full", |i| {
+            let head = i.chains[0];
+            put32(i.block(head), 24, 168);
+        }),
+        ("out of order", |i| {
+            let head = i.chains[0];
+            put64(i.block(head), 32, 1);
+        }),
+        ("does not match the extents", |i| {
+            put64(i.raw_inode(3), 48, 6);
+        }),
+        ("size of directory", |i| put64(i.raw_inode(DIR), 40, 4096)),
+        ("size of directory", |i| put64(i.raw_inode(DEEP), 40, 4096)),
+        ("hole in directory", |i| {
+            put64(i.raw_inode(DIR), 160, 1);
+            put64(i.raw_inode(DIR), 40, 3 * 4096);
+        }),
+        ("unwritten blocks in directory", |i| {
+            put32(i.raw_inode(DIR), 180, 1);
+        }),
+        ("directory block", |i| {
+            let block = i.dirs[0];
+            i.block(block)[16 + 8] = 13;
+        }),
+        ("directory block of another inode", |i| {
+            let block = i.dirs[1];
+            put64(i.block(block), 8, 1);
+        }),
+        ("illegal name", |i| {
+            let block = i.dirs[0];
+            i.block(block)[16 + 12] = b'/';
+        }),
+        ("which does not exist", |i| {
+            let block = i.dirs[0];
+            put64(i.block(block), 16, 64);
+        }),
+        ("refers to inode 9, which is free", |i| {
+            let block = i.dirs[0];
+            put64(i.block(block), 16, 9);
+        }),
+        ("two entries 'empty'", |i| {
+            let block = i.dirs[0];
+            i.add(block, 1, b"empty", 2, FileType::Reg);
+        }),
+        ("two entries 'deep'", |i| {
+            // In different blocks.
+            let block = i.dirs[2];
+            i.add(block, DIR, b"deep", 2, FileType::Reg);
+        }),
+        ("directory is in 2 directories", |i| {
+            let block = i.dirs[0];
+            i.add(block, 1, b"again", DEEP, FileType::Dir);
+        }),
+        ("root is in a directory", |i| {
+            let block = i.dirs[1];
+            i.add(block, DIR, b"up", 1, FileType::Dir);
+        }),
+        ("inode 3: is in no directory", |i| {
+            let (block, seed) = (i.dirs[0], i.sb.seed());
+            dir::remove(i.block(block), b"small", seed).unwrap();
+        }),
+        ("inode 6: directory cannot be reached", |i| {
+            // Moved into itself.
+            let (block, seed) = (i.dirs[0], i.sb.seed());
+            dir::remove(i.block(block), b"dir", seed).unwrap();
+            let block = i.dirs[1];
+            i.add(block, DIR, b"loop", DIR, FileType::Dir);
+        }),
+        ("in use, but marked free", |i| {
+            let region = i.sb.block_bitmap;
+            let block = i.dirs[0];
+            i.set_bit(region, block, false);
+        }),
+        ("block bitmap: 1023+1 in use, but marked free", |i| {
+            let region = i.sb.block_bitmap;
+            i.set_bit(region, TOTAL - 1, false);
+        }),
+        ("block bitmap: 700+1 marked in use, but free", |i| {
+            let region = i.sb.block_bitmap;
+            i.set_bit(region, 700, true);
+        }),
+        ("after the last one marked free", |i| {
+            let region = i.sb.block_bitmap;
+            i.set_bit(region, TOTAL, false);
+        }),
+        ("inode bitmap", |i| {
+            let region = i.sb.inode_bitmap;
+            i.set_bit(region, 64, false);
+        }),
+        ("inode 20: bad inode magic", |i| {
+            let region = i.sb.inode_bitmap;
+            i.set_bit(region, 20, true);
+        }),
+        ("which is free", |i| {
+            let region = i.sb.inode_bitmap;
+            i.set_bit(region, 2, false);
+        }),
+        ("copy of the superblock in block 1023: differs", |i| {
+            i.block(TOTAL - 1)[SUPER_OFFSET + 170] ^= 1;
+        }),
+        ("copy of the superblock in block 1023: missing", |i| {
+            i.block(TOTAL - 1).fill(0);
+        }),
+    ];
+    for (expected, damage) in cases {
+        let mut image = Image::new();
+        damage(&mut image);
+        image.seal();
+        let (result, lines) = image.check();
+        let summary = result.unwrap();
+        assert_eq!(summary.errors, lines.len() as u64);
+        assert!(
+            lines.iter().any(|l| l.contains(expected)),
+            "expected '{expected}', got {lines:#?}"
+        );
+    }
+}
+
+#[test]
+fn superblocks() {
+    let good = Image::new();
+    let at = SUPER_OFFSET;
+
+    let mut image = good.clone();
+    image.block(0)[at] = 0;
+    let failure = image.check().0.unwrap_err();
+    assert!(matches!(&failure, Failure::Damaged(why) if why.contains("block 1023 has a copy")));
+
+    image.block(TOTAL - 1).fill(0);
+    let failure = image.check().0.unwrap_err();
+    assert!(matches!(&failure, Failure::Unusable(why) if why.contains("no toyfs")));
+
+    let mut image = good.clone();
+    image.data.truncate(500 * BLOCK_SIZE);
+    let failure = image.check().0.unwrap_err();
+    assert!(matches!(&failure, Failure::Damaged(why) if why.contains("device has 500")));
+
+    let mut image = good.clone();
+    put64(image.block(0), at + 32, 1);
+    image.seal();
+    let failure = image.check().0.unwrap_err();
+    assert!(matches!(&failure, Failure::Unusable(why) if why.contains("incompatible")));
+
+    let mut image = good.clone();
+    put32(image.block(0), at + 160, 2);
+    image.seal();
+    let summary = image.check().0.unwrap();
+    assert_eq!((summary.errors, summary.dirty), (0, true));
+}
+
+/// Every bit of checksummed metadata counts.
+#[test]
+fn flips_are_found() {
+    let good = Image::new();
+    let mut r = Random(11);
+    let inodes = (good.sb.inode_table.start as usize * BLOCK_SIZE) + 256;
+    let mut places = vec![
+        SUPER_OFFSET..SUPER_OFFSET + SUPER_SIZE,
+        inodes..inodes + 6 * 256,
+    ];
+    for b in [good.chains.clone(), good.dirs.clone(), vec![TOTAL - 1]].concat() {
+        let start = b as usize * BLOCK_SIZE;
+        let whole = start..start + BLOCK_SIZE;
+        let copy = start + SUPER_OFFSET..start + SUPER_OFFSET + SUPER_SIZE;
+        places.push(if b == TOTAL - 1 { copy } else { whole });
+    }
+    let mut image = good.clone();
+    for place in places {
+        for i in place.step_by(3) {
+            let mask = 1 << r.below(8);
+            image.data[i] ^= mask;
+            let (result, _) = image.check();
+            assert!(result.map_or(true, |s| s.errors > 0), "byte {i}");
+            image.data[i] ^= mask;
+        }
+    }
+}
+
+/// Random damage, most of it under a good checksum, makes the check neither panic nor hang.
+#[test]
+fn fuzz() {
+    let rounds: u64 = std::env::var("FUZZ_ROUNDS").map_or(20_000, |v| v.parse().unwrap());
+    let seed = std::env::var("FUZZ_SEED").map_or(12, |v| v.parse().unwrap());
+    let good = Image::new();
+    let mut r = Random(seed);
+    let mut found = 0;
+    let mut slowest = 0;
+    for round in 0..rounds {
+        let mut image = good.clone();
+        let table = good.sb.inode_table.start as usize * BLOCK_SIZE;
+        for _ in 0..1 + r.below(4) {
+            // Each kind of metadata as often as the others.
+            let chain = r.pick(&good.chains) as usize * BLOCK_SIZE;
+            let dir = r.pick(&good.dirs) as usize * BLOCK_SIZE;
+            let bitmaps = good.sb.inode_bitmap.start as usize * BLOCK_SIZE;
+            let (base, len) = r.pick(&[
+                (SUPER_OFFSET, 220),
+                (table + 256, 6 * 256),
+                (table + 256, 6 * 256),
+                (chain, 100),
+                (chain, BLOCK_SIZE),
+                (dir, 100),
+                (dir, BLOCK_SIZE),
+                (bitmaps, 2 * BLOCK_SIZE),
+            ]);
+            let word = r.pick(&[
+                0,
+                1,
+                2,
+                TOTAL - 1,
+                TOTAL,
+                good.chains[0],
+                good.dirs[0],
+                u64::from(u32::MAX),
+                1 << 32,
+                1 << 63,
+                u64::MAX,
+            ]);
+            match r.below(3) {
+                0 => image.data[base + r.below(len as u64) as usize] = r.next() as u8,
+                1 => {
+                    let at = base + r.below(len as u64 / 8) as usize * 8;
+                    put64(&mut image.data, at, word);
+                }
+                _ => {
+                    let at = base + r.below(len as u64 / 4) as usize * 4;
+                    put32(&mut image.data, at, word as u32);
+                }
+            }
+        }
+        if r.below(5) > 0 {
+            image.seal();
+        }
+        let start = Instant::now();
+        let result = panic::catch_unwind(|| image.check().0);
+        slowest = slowest.max(start.elapsed().as_millis());
+        match result {
+            Ok(result) => found += u64::from(result.map_or(true, |s| s.errors > 0)),
+            Err(_) => panic!("panic in round {round}"),
+        }
+    }
+    println!("{found} of {rounds} damaged images called damaged, slowest {slowest} ms");
+    assert!(found > rounds / 2);
+    assert!(slowest < 5000);
+}
+
+/// A million extents that all claim everything do not take a million times as long.
+#[test]
+fn claims_are_bounded() {
+    let mut image = Image::new();
+    let (start, len) = (image.sb.data.start, image.sb.data.len as u32);
+    for n in 0..2 {
+        let at = image.chains[n];
+        let block = image.block(at);
+        for i in 0..get32(block, 24) as usize {
+            put64(block, 32 + i * 24 + 8, start);
+            put32(block, 32 + i * 24 + 16, len);
+        }
+    }
+    image.seal();
+    let (result, lines) = image.check();
+    assert!(result.unwrap().errors > 100);
+    let total: u64 = lines
+        .iter()
+        .filter_map(|l| {
+            l.split_once(" blocks from ")?
+                .0
+                .rsplit(' ')
+                .next()?
+                .parse()
+                .ok()
+        })
+        .fold(0, |sum, n: u64| sum + n);
+    assert!(total < 3 * TOTAL, "{total} blocks were looked at");
+}
+
+#[test]
+fn runs() {
+    let mut r = Random(13);
+    for _ in 0..200 {
+        let len = 1 + r.below(100);
+        let (mut a, mut b) = (Bits::new(len), Bits::new(len));
+        for _ in 0..r.below(60) {
+            let i = r.below(len);
+            a.set(i);
+            if r.below(2) == 0 {
+                b.set(i);
+            }
+        }
+        let mut expected = vec![];
+        for i in 0..len {
+            if a.get(i) && !b.get(i) {
+                expected.push(i);
+            }
+        }
+        let runs = a.runs(&b, len, |a, b| a && !b);
+        let got: Vec<u64> = runs.iter().flat_map(|r| r.start..r.end()).collect();
+        assert_eq!(got, expected);
+        assert!(runs.windows(2).all(|w| w[0].end() < w[1].start));
+    }
+}

@@ -1,0 +1,195 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Tests of the on-disk format, mkfs.toyfs and fsck.toyfs, on the host: no kernel and no root needed.
+#
+#	tests/format/run.sh [DIR]
+#
+# DIR holds mkfs.toyfs and fsck.toyfs; without it they are compiled here. $RUSTC names the compiler.
+# Prints a line for each group and ends with "format: N passed, M failed".
+set -u
+export LC_ALL=C
+here=$(cd "$(dirname "$0")" && pwd) || exit 1
+tools=${1:-}
+tmp=$(mktemp -d) || exit 1
+trap 'rm -rf "$tmp"' EXIT
+cd "$tmp" || exit 1
+
+passed=0
+failed=0
+
+# report NAME STATUS: counts; shows the log of what failed.
+report()
+{
+	if [ "$2" = 0 ]; then
+		echo "ok $1"
+		passed=$((passed + 1))
+	else
+		echo "not ok $1"
+		sed 's/^/    /' log
+		failed=$((failed + 1))
+	fi
+}
+
+rust()
+{
+	"${RUSTC:-rustc}" --edition 2021 -D warnings "$@"
+}
+
+checked=(-C opt-level=2 -C overflow-checks=on -C debug-assertions=on)
+
+logic()
+{
+	rust "${checked[@]}" --crate-type rlib --crate-name kernel -o libkernel.rlib "$here/kernel.rs" &&
+		rust "${checked[@]}" --test --extern kernel=libkernel.rlib -o logic "$here/logic.rs" &&
+		./logic
+}
+
+fsck_unit()
+{
+	rust "${checked[@]}" --test -o fsck_unit "$here/../../rust/tools/fsck.rs" && ./fsck_unit
+}
+
+build_tools()
+{
+	mkdir bin &&
+		rust -O -o bin/mkfs.toyfs "$here/../../rust/tools/mkfs.rs" &&
+		rust -O -o bin/fsck.toyfs "$here/../../rust/tools/fsck.rs"
+}
+
+# expect STATUS PATTERN COMMAND...: the command must exit so, with the pattern in its output.
+expect()
+{
+	local status=$1 pattern=$2 got
+	shift 2
+	timeout 20 "$@" >out 2>&1
+	got=$?
+	[ $got = "$status" ] && grep -q -- "$pattern" out && return
+	echo "$*: exit status $got, expected $status and '$pattern':"
+	cat out
+	return 1
+}
+
+# patch FILE OFFSET BYTES: as printf understands them.
+patch()
+{
+	printf "$3" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+}
+
+sizes()
+{
+	local size
+	for size in 64K 100K 1M 10M 127M 128M 129M 1G 300G; do
+		rm -f img
+		expect 0 'uuid:' mkfs.toyfs img $size || return
+		expect 0 ' clean, 1/' fsck.toyfs -n img || return
+	done
+	rm -f img
+	expect 1 'too small' mkfs.toyfs img 40K || return
+	expect 1 'too small' mkfs.toyfs -N 1000000 img 1M || return
+	expect 1 'too many inodes' mkfs.toyfs -N 99999999999 img 1M || return
+	expect 1 'too large' mkfs.toyfs img 257T || return
+	# A size smaller than the file, and bytes after the last whole block.
+	truncate -s 10000001 img2 || return
+	expect 0 '^img2: toyfs, 2441 blocks' mkfs.toyfs img2 || return
+	expect 0 clean fsck.toyfs img2 || return
+	expect 0 '1000 blocks' mkfs.toyfs -f img2 1000 || return
+	expect 0 clean fsck.toyfs img2 || return
+	expect 0 ' 4096 inodes' mkfs.toyfs -fN 4081 img2 1000 || return
+	expect 0 clean fsck.toyfs img2 || return
+	truncate -s 5000000 img2 || return
+	expect 0 clean fsck.toyfs img2
+}
+
+arguments()
+{
+	local uuid=01234567-89ab-cdef-0123-456789abcdef
+	expect 0 Usage mkfs.toyfs --help && expect 0 Usage mkfs.toyfs -h &&
+		expect 0 'format version 1' mkfs.toyfs --version && expect 0 'mkfs.toyfs' mkfs.toyfs -V &&
+		expect 1 'no device' mkfs.toyfs && expect 1 'unknown option' mkfs.toyfs -x img &&
+		expect 1 'unknown option' mkfs.toyfs --foo img && expect 1 'needs a value' mkfs.toyfs -L &&
+		expect 1 'bad UUID' mkfs.toyfs -U 123 img && expect 1 'bad size' mkfs.toyfs img x &&
+		expect 1 'bad size' mkfs.toyfs img 99999999999999T &&
+		expect 1 'bad number' mkfs.toyfs -N 0 img && expect 1 unexpected mkfs.toyfs img 1 2 &&
+		expect 1 'longer than' mkfs.toyfs -L 012345678901234567890123456789012 img &&
+		expect 1 'No such file' mkfs.toyfs none && expect 1 'neither' mkfs.toyfs . &&
+		expect 1 'neither' mkfs.toyfs /dev/null &&
+		expect 0 '^label: 01234567890123456789012345678901$' \
+			mkfs.toyfs -fL 01234567890123456789012345678901 img 1M &&
+		expect 0 "^uuid: $uuid" mkfs.toyfs -f -U$uuid -L 'a b' -- img &&
+		[ -z "$(mkfs.toyfs -fq img)" ] || return
+	expect 0 Usage fsck.toyfs --help && expect 0 'format version 1' fsck.toyfs --version &&
+		expect 16 'no device' fsck.toyfs && expect 16 'unknown option' fsck.toyfs -z img &&
+		expect 16 unexpected fsck.toyfs img img && expect 8 'No such file' fsck.toyfs none &&
+		expect 8 'no toyfs superblock' fsck.toyfs /bin/sh && expect 0 clean fsck.toyfs -af img
+}
+
+reproducible()
+{
+	local uuid=01234567-89ab-cdef-0123-456789abcdef f
+	for f in a b; do
+		SOURCE_DATE_EPOCH=1234567890 mkfs.toyfs -q -U $uuid -L x $f 20M || return
+	done
+	cmp a b && expect 1 'bad SOURCE' env SOURCE_DATE_EPOCH=x mkfs.toyfs c 20M
+}
+
+signatures()
+{
+	local what offset bytes
+	while read -r what offset bytes; do
+		rm -f img
+		truncate -s 4M img && patch img "$offset" "$bytes" || return
+		cp img before
+		expect 1 "holds a.* $what.*use -f" mkfs.toyfs img && cmp img before || return
+		expect 0 . mkfs.toyfs -f img && expect 0 clean fsck.toyfs img || return
+		# Nothing is left for others to recognise.
+		printf "$bytes" >magic
+		if [ "$what" != toyfs ] && cmp -s -i 0:"$offset" -n "$(stat -c %s magic)" magic img; then
+			echo "the $what signature is still there"
+			return 1
+		fi
+	done <<-'END'
+		toyfs 1024 toyfs\r\n\032
+		ext4 1080 \123\357
+		xfs 0 XFSB
+		btrfs 65600 _BHRfS_M
+		gfs2 65536 \001\026\031\160
+		partition 510 \125\252
+	END
+	# Other things that blkid finds, if it is there.
+	if command -v mke2fs >/dev/null; then
+		rm -f img
+		truncate -s 4M img && mke2fs -q img && expect 1 ext4 mkfs.toyfs img || return
+	fi
+}
+
+damage()
+{
+	rm -f img
+	mkfs.toyfs -q img 4M || return
+	cp img good
+	patch img 1030 x
+	expect 4 'copy of it' fsck.toyfs img && expect 4 'not supported' fsck.toyfs -y img || return
+	cp good img
+	patch img 1100 x
+	expect 4 'bad superblock checksum' fsck.toyfs img || return
+	cp good img
+	truncate -s 3M img
+	expect 4 'device has 768' fsck.toyfs img || return
+	cp good img
+	patch img 4096 '\0'
+	expect 4 'no root directory' fsck.toyfs -n img && expect 4 '3 errors, 0/' fsck.toyfs -q img
+}
+
+if logic >log 2>&1; then report logic 0; else report logic 1; fi
+if fsck_unit >log 2>&1; then report fsck 0; else report fsck 1; fi
+if [ -z "$tools" ]; then
+	if build_tools >log 2>&1; then report build 0; else report build 1; fi
+	tools=$tmp/bin
+fi
+PATH=$tools:$PATH
+for group in sizes arguments reproducible signatures damage; do
+	if $group >log 2>&1; then report $group 0; else report $group 1; fi
+done
+echo "format: $passed passed, $failed failed"
+[ $failed = 0 ]

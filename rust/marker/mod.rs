@@ -252,20 +252,24 @@ impl Slot {
     }
 
     /// Claims the slot for `task`, which must be the current one; returns whether that worked.
-    #[cfg(not(mutant_marker_test_then_store))]
     fn claim(&self, task: *mut bindings::task_struct) -> bool {
-        // The load spares a taken slot the exclusive access. `Acquire`, see "Ordering" above.
-        self.is_free() && self.task.cmpxchg(ptr::null_mut(), task, Acquire).is_ok()
+        self.claim_with(task, || ())
     }
 
-    /// A deliberate bug, to see that the stress test catches it: test, then store.
-    #[cfg(mutant_marker_test_then_store)]
-    fn claim(&self, task: *mut bindings::task_struct) -> bool {
-        let free = self.is_free();
-        if free {
-            self.task.store(task, Relaxed);
+    /// As [`claim()`](Self::claim); `between` is where others may come in between.
+    #[inline(always)]
+    fn claim_with(&self, task: *mut bindings::task_struct, between: impl FnOnce()) -> bool {
+        // Only spares a taken slot the exclusive access; what counts comes below.
+        if !self.is_free() {
+            return false;
         }
-        free
+        between();
+        if cfg!(mutant_marker_test_then_store) {
+            self.task.store(task, Relaxed);
+            return true;
+        }
+        // `Acquire`, see "Ordering" above.
+        self.task.cmpxchg(ptr::null_mut(), task, Acquire).is_ok()
     }
 
     fn is_free(&self) -> bool {

@@ -340,3 +340,90 @@ impl Allocator {
         self.inodes.total_free
     }
 }
+
+#[cfg(CONFIG_KUNIT = "y")]
+#[kunit_tests(toyfs_bitmap)]
+mod tests {
+    use super::{super::block::memory::Memory, *};
+
+    #[test]
+    fn runs() -> Result {
+        // Two bitmap blocks.
+        let (io, sb) = Memory::new(33_000)?;
+        let mut alloc = Allocator::load(&io, &sb)?;
+        assert_eq!(alloc.free_block_count(), sb.data.len);
+        let first = sb.data.start;
+        assert_eq!(alloc.alloc_blocks(&io, 0, 10)?, (first, 10));
+        assert_eq!(alloc.alloc_blocks(&io, first, 5)?, (first + 10, 5));
+        alloc.free_blocks(&io, first + 2, 3)?;
+        assert_eq!(alloc.alloc_blocks(&io, first, 9)?, (first + 2, 3));
+        // A run ends with its bitmap block; freeing may go across.
+        assert_eq!(alloc.alloc_blocks(&io, 32_760, 99)?, (32_760, 8));
+        assert_eq!(alloc.alloc_blocks(&io, 32_768, 9)?, (32_768, 9));
+        alloc.free_blocks(&io, 32_760, 17)?;
+        // The search goes round.
+        let last = sb.data.end() - 1;
+        assert_eq!(alloc.alloc_blocks(&io, last, 7)?, (last, 1));
+        assert_eq!(alloc.alloc_blocks(&io, last, 1)?, (first + 15, 1));
+        let again = Allocator::load(&io, &sb)?;
+        assert_eq!(again.free_block_count(), alloc.free_block_count());
+        Ok(())
+    }
+
+    #[test]
+    fn wrong_frees() -> Result {
+        let (io, sb) = Memory::new(1024)?;
+        let mut alloc = Allocator::load(&io, &sb)?;
+        let (start, len) = alloc.alloc_blocks(&io, 0, 8)?;
+        let free = alloc.free_block_count();
+        for (start, len) in [
+            (0, 1),
+            (start, len + 1),
+            (start + len, 1),
+            (sb.data.end(), 1),
+            (u64::MAX, 1),
+            (1, u64::MAX),
+        ] {
+            assert_eq!(alloc.free_blocks(&io, start, len).err(), Some(EUCLEAN));
+        }
+        assert_eq!(alloc.free_inode(&io, sb.root_ino).err(), Some(EUCLEAN));
+        assert_eq!(alloc.free_inode(&io, 5).err(), Some(EUCLEAN));
+        assert_eq!(alloc.free_block_count(), free);
+        Ok(())
+    }
+
+    #[test]
+    fn full() -> Result {
+        let (io, sb) = Memory::new(1024)?;
+        let mut alloc = Allocator::load(&io, &sb)?;
+        while alloc.alloc_blocks(&io, 0, 100).is_ok() {}
+        assert_eq!(alloc.available_block_count(), 0);
+        assert!(alloc.free_block_count() > 0);
+        while alloc.alloc_chain_block(&io, 0).is_ok() {}
+        assert_eq!(alloc.free_block_count(), 0);
+        for _ in 2..sb.inode_count {
+            let ino = alloc.alloc_inode(&io, 0)?;
+            assert!(alloc.inode_in_use(&io, ino)?);
+        }
+        assert_eq!(alloc.alloc_inode(&io, 0).err(), Some(ENOSPC));
+        alloc.free_inode(&io, 9)?;
+        assert!(!alloc.inode_in_use(&io, 9)?);
+        assert_eq!(alloc.alloc_inode(&io, 20)?, 9);
+        Ok(())
+    }
+
+    #[test]
+    fn errors_change_nothing() -> Result {
+        let (io, sb) = Memory::new(1024)?;
+        let mut alloc = Allocator::load(&io, &sb)?;
+        let (start, len) = alloc.alloc_blocks(&io, 0, 8)?;
+        let free = alloc.free_block_count();
+        io.broken.set(true);
+        assert_eq!(alloc.alloc_blocks(&io, 0, 8).err(), Some(EIO));
+        assert_eq!(alloc.free_blocks(&io, start, len).err(), Some(EIO));
+        assert_eq!(alloc.alloc_inode(&io, 0).err(), Some(EIO));
+        io.broken.set(false);
+        assert_eq!(alloc.free_block_count(), free);
+        alloc.free_blocks(&io, start, len)
+    }
+}

@@ -25,3 +25,66 @@ pub(crate) fn corrupt(what: &'static str, id: u64) -> impl FnOnce(Corrupt) -> Er
         EUCLEAN
     }
 }
+
+/// A device in memory for the unit tests.
+#[cfg(CONFIG_KUNIT = "y")]
+pub(crate) mod memory {
+    use super::{super::format::*, *};
+    use core::cell::{Cell, RefCell};
+
+    /// The device.
+    pub(crate) struct Memory {
+        blocks: RefCell<KVVec<u8>>,
+        /// Whether everything fails.
+        pub(crate) broken: Cell<bool>,
+    }
+
+    impl Memory {
+        /// A device with the bitmaps of a new filesystem, which is described as well.
+        pub(crate) fn new(total_blocks: u64) -> Result<(Self, Superblock)> {
+            let sb = Superblock::layout(total_blocks, 64).ok_or(EINVAL)?;
+            let mut blocks = KVVec::from_elem(0, total_blocks as usize * BLOCK_SIZE, GFP_KERNEL)?;
+            let mut fill = |at: Region, used: &dyn Fn(u64) -> bool| {
+                let base = at.start as usize * BLOCK_SIZE;
+                for bit in (0..at.len * BITS_PER_BLOCK).filter(|&bit| used(bit)) {
+                    if let Some(byte) = blocks.get_mut(base + (bit / 8) as usize) {
+                        *byte |= 1 << (bit % 8);
+                    }
+                }
+            };
+            fill(sb.inode_bitmap, &|i| i <= ROOT_INO || i >= sb.inode_count);
+            fill(sb.block_bitmap, &|b| {
+                b < sb.data.start || b >= sb.data.end()
+            });
+            let device = Self {
+                blocks: RefCell::new(blocks),
+                broken: Cell::new(false),
+            };
+            Ok((device, sb))
+        }
+    }
+
+    impl BlockIo for Memory {
+        fn read(&self, block: u64, offset: usize, buf: &mut [u8]) -> Result {
+            let at = block as usize * BLOCK_SIZE + offset;
+            let blocks = self.blocks.borrow();
+            let from = blocks.get(at..at + buf.len()).ok_or(EIO)?;
+            if self.broken.get() {
+                return Err(EIO);
+            }
+            buf.copy_from_slice(from);
+            Ok(())
+        }
+
+        fn write(&self, block: u64, offset: usize, data: &[u8]) -> Result {
+            let at = block as usize * BLOCK_SIZE + offset;
+            let mut blocks = self.blocks.borrow_mut();
+            let to = blocks.get_mut(at..at + data.len()).ok_or(EIO)?;
+            if self.broken.get() {
+                return Err(EIO);
+            }
+            to.copy_from_slice(data);
+            Ok(())
+        }
+    }
+}

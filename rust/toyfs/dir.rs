@@ -394,3 +394,118 @@ pub(crate) fn iterate(
     }
     Ok(block.len())
 }
+
+#[cfg(CONFIG_KUNIT = "y")]
+#[kernel::prelude::kunit_tests(toyfs_dir)]
+mod tests {
+    use super::*;
+    use kernel::prelude::*;
+
+    const SEED: u32 = 7;
+
+    fn new_block() -> Result<KVVec<u8>> {
+        let mut block = KVVec::from_elem(0xff, BLOCK_SIZE, GFP_KERNEL)?;
+        init_block(&mut block, 5, SEED);
+        Ok(block)
+    }
+
+    #[test]
+    fn entries() -> Result {
+        let mut block = new_block()?;
+        assert_eq!(is_empty(&block), Ok(true));
+        assert_eq!(find(&block, b"a"), Ok(None));
+        assert_eq!(insert(&mut block, b"a", 10, FileType::Reg, SEED), Ok(true));
+        assert_eq!(insert(&mut block, b"bb", 11, FileType::Dir, SEED), Ok(true));
+        assert_eq!(validate(&block, 5, SEED), Ok(()));
+        assert_eq!(is_empty(&block), Ok(false));
+        let found = find(&block, b"bb").map(|e| e.map(|e| (e.ino, e.kind)));
+        assert_eq!(found, Ok(Some((11, FileType::Dir))));
+        assert_eq!(
+            replace(&mut block, b"bb", 12, FileType::Reg, SEED),
+            Ok(Some(11))
+        );
+        assert_eq!(remove(&mut block, b"a", SEED), Ok(Some(10)));
+        assert_eq!(remove(&mut block, b"a", SEED), Ok(None));
+        assert_eq!(remove(&mut block, b"bb", SEED), Ok(Some(12)));
+        assert_eq!(is_empty(&block), Ok(true));
+        assert_eq!(validate(&block, 5, SEED), Ok(()));
+        Ok(())
+    }
+
+    #[test]
+    fn capacity() -> Result {
+        let mut block = new_block()?;
+        // The longest names, and then short ones into what is left.
+        let mut name = [b'x'; NAME_MAX];
+        let mut count = 0;
+        while insert(&mut block, &name, 1, FileType::Reg, SEED) == Ok(true) {
+            name[0] += 1;
+            count += 1;
+        }
+        assert_eq!(count, (BLOCK_SIZE - HEADER) / 268);
+        assert_eq!(insert(&mut block, b"s", 1, FileType::Reg, SEED), Ok(true));
+        // What one removal frees is enough for the next.
+        name[0] = b'x' + 3;
+        assert_eq!(remove(&mut block, &name, SEED), Ok(Some(1)));
+        assert_eq!(insert(&mut block, &name, 2, FileType::Reg, SEED), Ok(true));
+        assert_eq!(validate(&block, 5, SEED), Ok(()));
+        Ok(())
+    }
+
+    #[test]
+    fn positions() -> Result {
+        let mut block = new_block()?;
+        for name in [b"1", b"2", b"3", b"4"] {
+            assert_eq!(
+                insert(&mut block, name, name[0].into(), FileType::Reg, SEED),
+                Ok(true)
+            );
+        }
+        // Stops at the third; meanwhile the one before goes, and with it the record boundary.
+        let stop = iterate(&block, 0, |e| e.name != b"3").map_err(|_| EINVAL)?;
+        assert_eq!(remove(&mut block, b"2", SEED), Ok(Some(b'2'.into())));
+        let mut seen = 0;
+        let end = iterate(&block, stop, |e| {
+            seen = seen * 100 + e.ino;
+            true
+        });
+        assert_eq!(end, Ok(BLOCK_SIZE));
+        assert_eq!(seen, 5152);
+        assert_eq!(remove(&mut block, b"3", SEED), Ok(Some(b'3'.into())));
+        let mut seen = 0;
+        let _ = iterate(&block, stop, |e| {
+            seen = e.ino;
+            false
+        });
+        assert_eq!(seen, u64::from(b'4'));
+        Ok(())
+    }
+
+    #[test]
+    fn damage() -> Result {
+        let mut block = new_block()?;
+        assert!(insert(&mut block, b"name", 9, FileType::Reg, SEED).is_ok());
+        assert!(validate(&block, 6, SEED).is_err());
+        assert!(validate(&block, 5, SEED + 1).is_err());
+        // Under a good checksum: record length, name length, type, name.
+        for (at, value) in [
+            (24, 0),
+            (24, 17),
+            (25, 0xff),
+            (26, 200),
+            (27, 0),
+            (28, b'/'),
+        ] {
+            let mut bad = KVVec::new();
+            bad.extend_from_slice(&block, GFP_KERNEL)?;
+            bad[at] = value;
+            assert!(validate(&bad, 5, SEED).is_err());
+            seal(&mut bad, SEED);
+            assert!(validate(&bad, 5, SEED).is_err());
+        }
+        for name in [&b""[..], b".", b"..", b"a/b", b"a\0"] {
+            assert!(insert(&mut block, name, 9, FileType::Reg, SEED).is_err());
+        }
+        Ok(())
+    }
+}

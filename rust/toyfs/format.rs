@@ -872,3 +872,88 @@ impl ChainHeader {
         put32(block, CRC_OFFSET, crc);
     }
 }
+
+#[cfg(CONFIG_KUNIT = "y")]
+#[kernel::prelude::kunit_tests(toyfs_format)]
+mod tests {
+    use super::*;
+    use kernel::prelude::*;
+
+    #[test]
+    fn checksums() {
+        assert_eq!(crc32c(b"123456789"), 0xe306_9283);
+        assert_eq!(crc32c(b""), 0);
+        let data = *b"0123456789abcdef----0123456789";
+        let mut zeroed = data;
+        zeroed[16..20].fill(0);
+        assert_eq!(checksum(!0, &data, 16), crc32c(&zeroed));
+    }
+
+    #[test]
+    fn superblock() -> Result {
+        let mut sb = Superblock::layout(40_000, 100).ok_or(EINVAL)?;
+        let mut raw = [0; SUPER_SIZE];
+        sb.encode(&mut raw);
+        assert!(Superblock::parse(&raw) == Ok(sb));
+        Superblock::set_state(&mut raw, State::Dirty);
+        sb.state = State::Dirty;
+        assert!(Superblock::parse(&raw) == Ok(sb));
+        for (at, value) in [(40, 1), (48, 1), (56, 0), (80, 9), (120, 2), (128, 50_000)] {
+            let mut bad = raw;
+            put64(&mut bad, at, value);
+            assert!(matches!(
+                Superblock::parse(&bad),
+                Err(SuperError::Corrupt("bad superblock checksum"))
+            ));
+            Superblock::set_state(&mut bad, State::Clean);
+            assert!(matches!(
+                Superblock::parse(&bad),
+                Err(SuperError::Corrupt(_))
+            ));
+        }
+        put64(&mut raw, 32, 1);
+        Superblock::set_state(&mut raw, State::Clean);
+        assert!(matches!(
+            Superblock::parse(&raw),
+            Err(SuperError::Unsupported(_))
+        ));
+        raw[0] = 0;
+        assert!(Superblock::parse(&raw) == Err(SuperError::Foreign));
+        Ok(())
+    }
+
+    #[test]
+    fn inode() {
+        let mut inode = Inode {
+            ino: 77,
+            mode: S_IFDIR | 0o755,
+            nlink: 2,
+            parent: 1,
+            size: 8192,
+            mtime: Time { sec: -5, nsec: 6 },
+            extent_count: 2,
+            ..Inode::default()
+        };
+        for (i, e) in inode.inline.iter_mut().take(2).enumerate() {
+            *e = Extent {
+                file_block: i as u64,
+                disk_block: 100 - i as u64,
+                len: 1,
+                unwritten: i == 1,
+            };
+        }
+        let raw = inode.encode(3);
+        assert!(Inode::parse(&raw, 77, 3) == Ok(inode));
+        assert!(Inode::parse(&raw, 78, 3).is_err());
+        assert!(Inode::parse(&raw, 77, 4).is_err());
+        // Type, flags, time, parent, size, number of extents, order of extents.
+        for at in [17, 32, 91, 128, 40, 110, 184] {
+            let mut bad = raw;
+            bad[at] = if at == 128 || at == 184 { 0 } else { 0xff };
+            assert!(Inode::parse(&bad, 77, 3).is_err());
+            let crc = checksum(3, &bad, CRC_OFFSET);
+            put32(&mut bad, CRC_OFFSET, crc);
+            assert!(Inode::parse(&bad, 77, 3).is_err());
+        }
+    }
+}

@@ -3,7 +3,7 @@
  * One direct read or write with a buffer of any shape, described on the command line, and a check of
  * everything that it should and should not have changed.
  *
- *	selfdio [-c] [-t] [-q] [-d] [-l MAXUSEC] [-e ENGINE] read|write FILE OFFSET SEGMENT...
+ *	selfdio [-c] [-t] [-q] [-d] [-l MAXUSEC] [-L SECONDS] [-e ENGINE] read|write FILE OFFSET SEGMENT...
  *
  * SEGMENT is one iovec, comma-separated:
  *	anon,len=N		anonymous memory
@@ -22,7 +22,8 @@
  *	unmap			the range is unmapped again: an invalid address
  *
  * -c checks the file (and a read's buffer) afterwards, -q keeps quiet about what is right, -t prints the
- * time taken, -l complains of more than that, -d opens with O_DSYNC.
+ * time taken, -l complains of more than that, -d opens with O_DSYNC,
+ * -L is the end by SIGALRM after so many seconds.
  * -e makes the operation by aio, uring, or uring with a registered buffer (fixed) instead of a system call (sync).
  *
  * Exit status: 0 the operation returned and the check found nothing; 1 the check failed; 2 no test made.
@@ -257,13 +258,14 @@ int main(int argc, char **argv)
 	uint64_t tag;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	while ((opt = getopt(argc, argv, "+ctqdl:e:")) != -1) {
+	while ((opt = getopt(argc, argv, "+ctqdl:e:L:")) != -1) {
 		switch (opt) {
 		case 'c': check = true; break;
 		case 't': timed = true; break;
 		case 'q': quiet = true; break;	/* of what follows the result, only what is wrong */
 		case 'd': oflags |= O_DSYNC; break;
 		case 'e': engine = engine_of(optarg); break;
+		case 'L': alarm((unsigned int)parse_size(optarg)); break;
 		case 'l': limit_us = parse_size(optarg); break;
 		default:
 			return 2;
@@ -271,7 +273,7 @@ int main(int argc, char **argv)
 	}
 	errno = 0;
 	if (argc - optind < 4)
-		die("usage: selfdio [-c] [-t] [-q] [-d] [-l MAXUSEC] [-e ENGINE] read|write FILE OFFSET SEGMENT...");
+		die("usage: selfdio [-c] [-t] [-q] [-d] [-l MAXUSEC] [-L SECONDS] [-e ENGINE] read|write FILE OFFSET SEGMENT...");
 	is_write = !strcmp(argv[optind], "write");
 	if (!is_write && strcmp(argv[optind], "read"))
 		die("'%s' is neither read nor write", argv[optind]);
@@ -335,10 +337,14 @@ int main(int argc, char **argv)
 		struct seg *s = &segs[i];
 
 		if (s->map && s->state == POPULATE) {
-			s->base = mmap(NULL, s->maplen, PROT_READ | (s->ro ? 0 : PROT_WRITE),
+			/* Populating a writable private mapping copies its pages: not what is wanted. */
+			bool late = s->private && !s->ro;
+
+			s->base = mmap(NULL, s->maplen, PROT_READ | (s->ro || late ? 0 : PROT_WRITE),
 				       (s->private ? MAP_PRIVATE : MAP_SHARED) | MAP_POPULATE,
 				       s->fd, (off_t)s->off);
-			if (s->base == MAP_FAILED)
+			if (s->base == MAP_FAILED ||
+			    (late && mprotect(s->base, s->maplen, PROT_READ | PROT_WRITE)))
 				die("mmap %s", s->path);
 			s->addr = s->base + s->skew;
 		}

@@ -7,6 +7,13 @@ set -euo pipefail
 unset MAKEFLAGS MFLAGS MAKELEVEL CDPATH
 umask 022
 
+# A script that another one called ends with it, whatever ended that one.
+if [ -n "${TOYFS_NESTED:-}" ] && [ "$TOYFS_NESTED" != $$ ] && [ -z "${BASH_EXECUTION_STRING:-}" ]; then
+	export TOYFS_NESTED=$$
+	exec setpriv --pdeathsig TERM "$0" "$@"
+fi
+export TOYFS_NESTED=$$
+
 TOP=$(realpath "${BASH_SOURCE[0]%/*}/..")
 CACHE=$(realpath -m "${XDG_CACHE_HOME:-${HOME:-/root}/.cache}")/toyfs
 SUITE=trixie
@@ -36,26 +43,25 @@ clock() { printf '%d:%02d' $(($1 / 60)) $(($1 % 60)); }
 # step WHAT LOG COUNT COMMAND...: runs COMMAND with its output in LOG, a line when it starts and ends, and one every
 # 15 s between. COUNT, when not empty, is a command whose output says how far it is. A failure shows the end of LOG.
 step() {
-	local what=$1 log=$2 count=$3 begin=$SECONDS next=15 pid
+	local what=$1 log=$2 count=$3 begin=$SECONDS rc=0 ticker
 	shift 3
 	say "$what ..."
-	# Nothing is waited for in the background that would hold a lock's descriptor: the job ends before we return.
+	setpriv --pdeathsig KILL bash -c '
+		while sleep 15; do
+			printf "  %s: %d:%02d%s\n" "$0" $((SECONDS / 60)) $((SECONDS % 60)) "${1:+, $(eval "$1" 2>/dev/null)}"
+		done' "$what" "$count" </dev/null >&2 &
+	ticker=$!
 	"$@" </dev/null >"$log" 2>&1 &
-	pid=$!
-	while kill -0 "$pid" 2>/dev/null; do
-		sleep 0.2
-		if ((SECONDS - begin >= next)); then
-			say "  $what: $(clock $((SECONDS - begin)))${count:+, $(eval "$count" 2>/dev/null)}"
-			next=$((next + 15))
-		fi
-	done
-	if wait "$pid"; then
+	ends_with_us $! TERM || rc=$?
+	kill "$ticker"
+	wait "$ticker" 2>/dev/null ||:
+	if [ "$rc" = 0 ]; then
 		say "  $what: done in $(clock $((SECONDS - begin)))"
 	else
 		say "  $what: FAILED after $(clock $((SECONDS - begin))); the end of $log:"
 		tail -n 30 "$log" >&2
-		return 1
 	fi
+	return "$rc"
 }
 
 # words FILE: the words of FILE without its comments.
@@ -87,13 +93,24 @@ As root: apt-get install ${missing[*]}"
 		sh -c 'apt-get update && exec apt-get install -y --no-install-recommends "$@"' sh "${missing[@]}"
 }
 
+# ends_with_us PID: PID, which leads the work, goes when we are told to go, and its status is ours.
+ends_with_us() {
+	local rc=0
+	# shellcheck disable=SC2064
+	trap "kill -$2 $1 2>/dev/null; exit 130" INT TERM HUP
+	wait "$1" || rc=$?
+	trap - INT TERM HUP
+	return "$rc"
+}
+
 # private COMMAND...: COMMAND as root in mount and process namespaces of its own. Whatever it mounts and starts goes
-# with it, also when it is killed.
+# with it, also when we are killed.
 private() {
 	local user=()
 	[ "$(id -u)" = 0 ] || user=(--user --map-root-user)
-	unshare "${user[@]}" --mount --pid --fork --kill-child --propagation private \
-		bash -c '. "$0/scripts/lib.sh"; "$@"' "$TOP" "$@"
+	setpriv --pdeathsig KILL unshare "${user[@]}" --mount --pid --fork --kill-child --propagation private \
+		bash -c '. "$0/scripts/lib.sh"; "$@"' "$TOP" "$@" <&0 &
+	ends_with_us $! KILL
 }
 
 # ---- Below: only called inside private ----

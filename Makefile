@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# What people call; `make help` lists it. Kbuild says what the module is made of.
+
+# fstests runs on both kernels unless one was asked for.
+FSTESTS_VM := $(VM)
+export FSTESTS_VM
+VM	?= um
+CONFIG	?= debug
+export VM
+
+MAKEFLAGS += --no-print-directory
+SHELL := /bin/bash
+
+.DEFAULT_GOAL := modules
+.PHONY: help modules modules_install clean distclean demo check kunit fstests model bench shell mutants rust-analyzer FORCE
+
+ifdef KDIR
+# A kernel of one's own: as any out-of-tree module, in this directory unless MO= names another.
+KBUILD := $(MAKE) -C $(KDIR) M=$(CURDIR) $(if $(MO),MO=$(MO)) $(if $(LLVM),LLVM=$(LLVM))
+unexport VM
+
+modules modules_install: FORCE
+	@scripts/build $(KDIR) $@ $(if $(MO),MO=$(abspath $(MO))) $(if $(LLVM),LLVM=$(LLVM)) \
+		$(if $(CLIPPY),CLIPPY=$(CLIPPY)) $(if $(INSTALL_MOD_PATH),INSTALL_MOD_PATH=$(INSTALL_MOD_PATH))
+clean: FORCE
+	@$(KBUILD) clean
+else
+modules:
+	@echo "$$(scripts/module $(VM) $(CONFIG))/mod/toyfs.ko"
+modules_install:
+	@echo "modules_install needs KDIR=, the build directory of the kernel that is to get the module" >&2; exit 1
+clean:
+	@scripts/clean
+endif
+
+help:
+	@sed 's/^# \?//' scripts/help.txt
+
+distclean:
+	@scripts/clean --all
+demo:
+	@scripts/demo
+check:
+	@scripts/check
+kunit:
+	@scripts/kunit $(VM)
+fstests:
+	@scripts/fstests
+model:
+	@scripts/model
+mutants:
+	@tests/mutants.sh
+bench:
+	@scripts/vm --config release --timeout 1800 -- tests/bench
+shell:
+	@scripts/vm --config $(CONFIG) --tty --timeout 86400 -- bash -i
+rust-analyzer:
+	@scripts/rust-analyzer

@@ -105,8 +105,7 @@ fn parse_args(args: impl Iterator<Item = String>) -> Result<Option<Options>, Str
             _ => {}
         }
         // A group of letters, of which the last may take the rest or the next word as its value.
-        let mut letters = arg[1..].char_indices();
-        while let Some((i, letter)) = letters.next() {
+        for (i, letter) in arg[1..].char_indices() {
             let rest = &arg[1 + i + letter.len_utf8()..];
             let mut value = || match rest {
                 "" => args.next().ok_or(format!("option -{letter} needs a value")),

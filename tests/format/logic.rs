@@ -322,6 +322,39 @@ fn extents_with_io_errors() {
     torture(4, 3_000, 65536, Faults::Io);
 }
 
+/// A chain that grows and shrinks at its end, as files do, is right on disk after each step.
+#[test]
+fn chain_ends() {
+    let sb = Superblock::layout(4096, 64).unwrap();
+    let io = Memory::new(&sb);
+    let mut alloc = Allocator::load(&io, &sb).unwrap();
+    let mut map = ExtentMap::new(2);
+    let mut r = Random(9);
+    let boundary = (INLINE_EXTENTS + CHAIN_EXTENTS) as u64;
+    let mut count = 0;
+    while count < 2 * boundary {
+        // One step back for every few forward, and around the boundaries often.
+        if r.one_in(4) {
+            count -= r.below(4).min(count);
+            map.remove(&io, &mut alloc, count * 2, u64::MAX).unwrap();
+        } else {
+            map.allocate(&io, &mut alloc, count * 2, 1, false).unwrap();
+            count += 1;
+        }
+        let mut inode = Inode {
+            ino: 2,
+            mode: S_IFREG,
+            ..Inode::default()
+        };
+        map.store(&io, &sb, &mut inode).unwrap();
+        let raw = inode.encode(sb.seed());
+        let inode = Inode::parse(&raw, 2, sb.seed()).unwrap();
+        let copy = ExtentMap::load(&io, &sb, &inode).unwrap();
+        assert_eq!(contents(&copy), contents(&map));
+        assert_eq!(copy.blocks(), count);
+    }
+}
+
 /// Stored chains with one defect each are refused.
 #[test]
 fn bad_chains() {

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Writes one copy of `core.rs` per mutant: a defect that the model must find.
+//!
+//! A mutant is a text replaced by another. The text must be in the file exactly once, so that a
+//! change of `core.rs` cannot turn a mutant into the real thing unnoticed.
+
+use std::{env, fs, path::Path};
+
+struct Mutant {
+    name: &'static str,
+    from: &'static str,
+    to: &'static str,
+}
+
+const MUTANTS: &[Mutant] = &[
+    Mutant {
+        name: "release_relaxed",
+        from: "self.word.fetch_sub(ONE, Release)",
+        to: "self.word.fetch_sub(ONE, Relaxed)",
+    },
+    Mutant {
+        name: "grant_relaxed",
+        from: "(*at).stage.store(GRANTED, Release)",
+        to: "(*at).stage.store(GRANTED, Relaxed)",
+    },
+    Mutant {
+        name: "settle_relaxed",
+        from: "match self.word.cmpxchg(w, new, Acquire) {\n                // SAFETY",
+        to: "match self.word.cmpxchg(w, new, Relaxed) {\n                // SAFETY",
+    },
+    Mutant {
+        name: "recheck_skipped",
+        from: "            waiter.parker.prepare(&how);\n            if waiter.stage.load(Acquire) == GRANTED {",
+        to: "            waiter.parker.prepare(&how);\n            if false {",
+    },
+    Mutant {
+        name: "waiter_not_forgotten",
+        from: "                return false;\n            }\n            self.unlink(waiter);\n            let mut gone = 0;\n            if self.queue[s.index()].get().is_null() {\n                gone |= wait(s);\n            }",
+        to: "                return false;\n            }\n            self.unlink(waiter);\n            let mut gone = 0;\n            if false {\n                gone |= wait(s);\n            }",
+    },
+    Mutant {
+        name: "grant_lost_on_cancel",
+        from: "            if !waiter.queued.get() {\n                return false;\n            }\n            self.unlink(waiter);",
+        to: "            if !waiter.queued.get() {\n                return true;\n            }\n            self.unlink(waiter);",
+    },
+    Mutant {
+        name: "one_woken_not_the_batch",
+        from: "                Self::grant(at);\n                next",
+        to: "                Self::grant(at);\n                let _ = next;\n                ptr::null()",
+    },
+    Mutant {
+        name: "door_left_shut",
+        from: "gone |= shut(s.other());",
+        to: "gone |= 0;",
+    },
+    Mutant {
+        name: "door_ignored",
+        from: "w & (PHASE | shut(s)) == phase(s)",
+        to: "w & PHASE == phase(s)",
+    },
+    Mutant {
+        name: "hand_over_barged",
+        from: "        w & WAIT_ANY == 0\n",
+        to: "        w & wait(s) == wait(s) || w & WAIT_ANY == 0\n",
+    },
+    Mutant {
+        name: "own_state_served_first",
+        from: "} else if w & wait(last.other()) != 0 {\n                last.other()\n            } else {\n                last\n            };",
+        to: "} else if w & wait(last) != 0 {\n                last\n            } else {\n                last.other()\n            };",
+    },
+    Mutant {
+        name: "waiter_touched_after_grant",
+        from: "let waker = (*at).parker.waker();\n            (*at).stage.store(GRANTED, Release);",
+        to: "(*at).stage.store(GRANTED, Release);\n            let waker = (*at).parker.waker();",
+    },
+    Mutant {
+        name: "no_settle_after_cancel",
+        from: "            // The door that opened, or the hand-over that now has no taker, may admit others.\n            self.settle()",
+        to: "            Batch(ptr::null())",
+    },
+];
+
+fn main() {
+    let core = Path::new("../lock/core.rs");
+    println!("cargo:rerun-if-changed={}", core.display());
+    println!("cargo:rerun-if-changed=build.rs");
+    let source = fs::read_to_string(core).expect("core.rs");
+    // An included file may not begin with inner documentation.
+    let source: String = source
+        .lines()
+        .filter(|l| !l.starts_with("//!"))
+        .map(|l| format!("{l}\n"))
+        .collect();
+
+    let out = env::var("OUT_DIR").unwrap();
+    let mut list = String::from("variants! {\n");
+    for m in MUTANTS {
+        let n = source.matches(m.from).count();
+        assert_eq!(n, 1, "mutant {}: its text is {n} times in core.rs", m.name);
+        let file = format!("{out}/{}.rs", m.name);
+        fs::write(&file, source.replace(m.from, m.to)).unwrap();
+        list += &format!("    {} {:?}\n", m.name, file);
+    }
+    list += "}\n";
+    fs::write(format!("{out}/mutants.rs"), list).unwrap();
+}

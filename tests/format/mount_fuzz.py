@@ -21,6 +21,7 @@ import tempfile
 BLOCK = 4096
 BLOCKS = 1024
 SUPER = 1024
+MS_RDONLY = 1
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -48,8 +49,8 @@ def call(name, *args):
         raise OSError(e, os.strerror(e))
 
 
-def mount(device, where):
-    call("mount", device.encode(), where.encode(), b"toyfs", 0, None)
+def mount(device, where, flags=0):
+    call("mount", device.encode(), where.encode(), b"toyfs", flags, None)
 
 
 def umount(where):
@@ -134,7 +135,10 @@ def attempt(operation, *args):
 
 
 def use_file(path, rng):
-    fd = os.open(path, os.O_RDWR)
+    try:
+        fd = os.open(path, os.O_RDWR)
+    except OSError:
+        fd = os.open(path, os.O_RDONLY)
     try:
         attempt(os.pread, fd, 1 << 16, rng.choice((0, 4096 * 40, 1 << 40)))
         attempt(os.pwrite, fd, b"new" * 3000, rng.choice((0, 4000, 4096 * 41, 4096 * 500, 1 << 33)))
@@ -199,8 +203,11 @@ def main():
         try:
             mount(device, root)
         except OSError as e:
-            assert e.errno in (errno.EUCLEAN, errno.EINVAL), e
-            continue
+            assert e.errno in (errno.EUCLEAN, errno.EINVAL, errno.EROFS), e
+            if e.errno != errno.EROFS:
+                continue
+            # A feature that only writers have to know.
+            mount(device, root, MS_RDONLY)
         mounted += 1
         use(root, rng)
         umount(root)

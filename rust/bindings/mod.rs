@@ -17,7 +17,14 @@
     unsafe_op_in_unsafe_fn,
     unnecessary_transmutes
 )]
-#![allow(clippy::undocumented_unsafe_blocks)]
+// The kernel asks for these one by one, which outranks `clippy::all`.
+#![allow(
+    clippy::as_underscore,
+    clippy::cast_lossless,
+    clippy::ptr_as_ptr,
+    clippy::ref_as_ptr,
+    clippy::undocumented_unsafe_blocks
+)]
 
 use kernel::ffi;
 

@@ -180,10 +180,7 @@ pub(super) fn zero_up_to(inode: &Inode, pos: u64) -> Result {
 }
 
 /// Copies into the page cache. The caller holds `i_rwsem` exclusively.
-pub(super) fn buffered_write(
-    iocb: &mut Kiocb<'_, ToyFs>,
-    from: &mut IovIter<'_>,
-) -> Result<usize> {
+pub(super) fn buffered_write(iocb: &mut Kiocb<'_, ToyFs>, from: &mut IovIter<'_>) -> Result<usize> {
     let inode = iocb.inode();
     let size = inode.size();
     let written = inode.buffered_write(iocb, from);

@@ -92,10 +92,7 @@ fn changes_metadata(inode: &Inode, pos: u64, len: u64) -> bool {
 }
 
 /// Locks the inode and does the checks of a write. `None` if there is nothing to write.
-fn begin<'a>(
-    iocb: &mut Kiocb<'a, ToyFs>,
-    from: &mut IovIter<'_>,
-) -> Result<Option<InodeHold<'a>>> {
+fn begin<'a>(iocb: &mut Kiocb<'a, ToyFs>, from: &mut IovIter<'_>) -> Result<Option<InodeHold<'a>>> {
     let inode = iocb.inode();
     if !iocb.is_append() {
         let shared = inode.lock_shared()?;
@@ -330,8 +327,7 @@ fn write_retrying(
         let wrote = {
             let _block = lock_pages(inode, State::Block)?;
             let pos = iocb.pos();
-            let wrote =
-                from.without_faults(|from| direct_rw(iocb, from, DirectFlags::WaitPartial));
+            let wrote = from.without_faults(|from| direct_rw(iocb, from, DirectFlags::WaitPartial));
             if let (Ok(n), true) = (&wrote, hold.is_exclusive()) {
                 finish(inode, pos, *n)?;
             }

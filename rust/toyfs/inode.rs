@@ -116,8 +116,7 @@ impl InodeData {
         }
         let mut raw = [0; INODE_SIZE];
         BlockIo::read(device, block, offset, &mut raw)?;
-        let disk =
-            format::Inode::parse(&raw, ino, data.seed).map_err(corrupt("inode", ino))?;
+        let disk = format::Inode::parse(&raw, ino, data.seed).map_err(corrupt("inode", ino))?;
         if disk.nlink < if disk.is_dir() { 2 } else { 1 } {
             return Err(fail("referenced, but has too few links"));
         }

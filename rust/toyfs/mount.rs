@@ -146,10 +146,7 @@ impl FileSystem for ToyFs {
         InodeData::new()
     }
 
-    fn fill_super(
-        sb: &PendingSuper<'_, Self>,
-        options: &Options,
-    ) -> Result<Pin<KBox<Super>>> {
+    fn fill_super(sb: &PendingSuper<'_, Self>, options: &Options) -> Result<Pin<KBox<Super>>> {
         sb.set_page_blocks().inspect_err(|_| {
             let id = sb.id();
             pr_err!("{id}: the device cannot have blocks of a page\n");
@@ -230,9 +227,7 @@ impl FileSystem for ToyFs {
         }
         // What must be on disk before the mark that says so.
         let synced = sb.device().sync().and_then(|()| sb.device().flush());
-        if let Err(e) =
-            synced.and_then(|()| set_state_durably(sb.device(), format::State::Clean))
-        {
+        if let Err(e) = synced.and_then(|()| set_state_durably(sb.device(), format::State::Clean)) {
             let id = sb.id();
             pr_err!("{id}: could not be unmounted cleanly: {e:?}\n");
         }

@@ -151,12 +151,7 @@ fn drop_link(inode: &Inode, least: u32) {
 }
 
 /// Allocates an inode number and makes an in-memory inode for it.
-fn allocate(
-    sb: &SuperBlock,
-    dir: &Inode,
-    idmap: &Idmap,
-    mode: u16,
-) -> Result<NewInode<ToyFs>> {
+fn allocate(sb: &SuperBlock, dir: &Inode, idmap: &Idmap, mode: u16) -> Result<NewInode<ToyFs>> {
     let _nofs = NofsScope::enter();
     let ino = sb
         .data()
@@ -203,12 +198,7 @@ impl DirOps for ToyFs {
         Ok(Some(inode))
     }
 
-    fn create(
-        dir: &Inode,
-        idmap: &Idmap,
-        name: &[u8],
-        mode: u16,
-    ) -> Result<NewInode<ToyFs>> {
+    fn create(dir: &Inode, idmap: &Idmap, name: &[u8], mode: u16) -> Result<NewInode<ToyFs>> {
         if name.len() > dir::NAME_MAX {
             return Err(ENAMETOOLONG);
         }

@@ -142,7 +142,10 @@ impl BlockDevice {
             // locked. Otherwise an uptodate folio is returned, and locked here.
             let folio = unsafe {
                 if whole {
-                    FolioRef(from_err_ptr(bindings::vfs_grab_folio(self.mapping(), index))?)
+                    FolioRef(from_err_ptr(bindings::vfs_grab_folio(
+                        self.mapping(),
+                        index,
+                    ))?)
                 } else {
                     let ptr = bindings::vfs_read_mapping_folio(self.mapping(), index);
                     let folio = FolioRef(from_err_ptr(ptr)?);

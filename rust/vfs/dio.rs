@@ -171,7 +171,7 @@ impl PinnedBuffer {
                 &mut iter,
                 bindings::ITER_SOURCE,
                 self.bvecs.as_ptr(),
-                self.bvecs.len() as _,
+                self.bvecs.len(),
                 bytes.min(self.bytes),
             )
         };
@@ -185,7 +185,7 @@ impl Drop for PinnedBuffer {
             let pages = (bv.bv_offset as usize + bv.bv_len as usize).div_ceil(PAGE_SIZE);
             // SAFETY: Pinned by `pin`, once for each page of the element.
             unsafe {
-                bindings::unpin_user_page_range_dirty_lock(bv.bv_page, pages as _, false);
+                bindings::unpin_user_page_range_dirty_lock(bv.bv_page, pages, false);
             }
         }
     }

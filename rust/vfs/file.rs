@@ -296,7 +296,7 @@ pub(crate) fn fatal_signal_pending() -> bool {
 
 impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
     pub(super) const FILE_OPS: bindings::file_operations = bindings::file_operations {
-        fop_flags: bindings::VFS_FOP_DIO_PARALLEL_WRITE as _,
+        fop_flags: bindings::VFS_FOP_DIO_PARALLEL_WRITE,
         llseek: Some(Self::llseek),
         read_iter: Some(Self::read_iter),
         write_iter: Some(Self::write_iter),
@@ -317,6 +317,11 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
         ..unsafe { mem::zeroed() }
     };
 
+    /// `->llseek()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn llseek(file: *mut bindings::file, offset: i64, whence: i32) -> i64 {
         const SEEK_DATA: i32 = bindings::SEEK_DATA as i32;
         const SEEK_HOLE: i32 = bindings::SEEK_HOLE as i32;
@@ -343,6 +348,11 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
         }
     }
 
+    /// `->read_iter()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn read_iter(
         iocb: *mut bindings::kiocb,
         iter: *mut bindings::iov_iter,
@@ -356,6 +366,11 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
         }
     }
 
+    /// `->write_iter()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn write_iter(
         iocb: *mut bindings::kiocb,
         iter: *mut bindings::iov_iter,
@@ -369,6 +384,11 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
         }
     }
 
+    /// `->open()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file) -> i32 {
         // SAFETY: The VFS passes valid objects.
         unsafe {
@@ -377,6 +397,11 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
         }
     }
 
+    /// `->mmap_prepare()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn mmap_prepare(desc: *mut bindings::vm_area_desc) -> i32 {
         // SAFETY: The VFS passes a valid description, ours to fill in.
         unsafe {
@@ -386,22 +411,35 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
         0
     }
 
+    /// `->fsync()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn fsync(
         file: *mut bindings::file,
         start: i64,
         end: i64,
         datasync: i32,
     ) -> i32 {
-        // SAFETY: Valid file of a regular file of `T`.
         let sync = || -> Result {
+            // SAFETY: Valid file of a regular file of `T`.
             unsafe {
                 to_result(bindings::file_write_and_wait_range(file, start, end))?;
-                T::fsync(Inode::from_raw(bindings::vfs_file_inode(file)), datasync != 0)
+                T::fsync(
+                    Inode::from_raw(bindings::vfs_file_inode(file)),
+                    datasync != 0,
+                )
             }
         };
         to_int(sync())
     }
 
+    /// `->splice_read()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn splice_read(
         file: *mut bindings::file,
         pos: *mut i64,
@@ -413,6 +451,11 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
         unsafe { bindings::filemap_splice_read(file, pos, pipe, len, flags) }
     }
 
+    /// `->fault()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn fault(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
         // SAFETY: The VMA's file is one of `T`; it stays open until the fault handler drops a lock,
         // which `serve()` does last.
@@ -422,6 +465,11 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
         }
     }
 
+    /// `->page_mkwrite()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn page_mkwrite(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
         // SAFETY: The VMA's file is one of `T` and stays open for the call.
         unsafe {

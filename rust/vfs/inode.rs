@@ -35,12 +35,7 @@ pub(crate) trait DirOps: FileSystem {
     /// Creates a regular file (`S_IFREG` in `mode`) or a directory (`S_IFDIR`).
     ///
     /// Returns the new inode with its entry in `dir` made; the caller instantiates the dentry.
-    fn create(
-        dir: &Inode<Self>,
-        idmap: &Idmap,
-        name: &[u8],
-        mode: u16,
-    ) -> Result<NewInode<Self>>;
+    fn create(dir: &Inode<Self>, idmap: &Idmap, name: &[u8], mode: u16) -> Result<NewInode<Self>>;
 
     /// Removes the entry of a regular file.
     fn unlink(dir: &Inode<Self>, name: &[u8], inode: &Inode<Self>) -> Result;
@@ -165,7 +160,7 @@ impl<T: FileSystem> Inode<T> {
     /// The inode number.
     pub(crate) fn ino(&self) -> u64 {
         // SAFETY: Constant once the inode is visible.
-        unsafe { (*self.as_raw()).i_ino as u64 }
+        unsafe { (*self.as_raw()).i_ino }
     }
 
     /// Type and permissions.
@@ -302,7 +297,8 @@ impl<T: FileSystem> Inode<T> {
     /// Takes `i_rwsem` exclusively if that needs no waiting.
     pub(crate) fn try_lock(&self) -> Option<InodeLock<'_, T>> {
         // SAFETY: Valid inode.
-        unsafe { bindings::vfs_inode_trylock(self.as_raw()) }.then(|| InodeLock(self, NotThreadSafe))
+        unsafe { bindings::vfs_inode_trylock(self.as_raw()) }
+            .then(|| InodeLock(self, NotThreadSafe))
     }
 
     /// Takes `i_rwsem` shared; `EINTR` if the task is killed while it waits.
@@ -451,7 +447,7 @@ impl<T: FileSystem> SuperBlock<T> {
     /// Wraps `iget_locked()`.
     pub(crate) fn inode(&self, ino: u64) -> Result<Result<ARef<Inode<T>>, NewInode<T>>> {
         // SAFETY: Valid super block.
-        let ptr = unsafe { bindings::iget_locked(self.as_raw(), ino as _) };
+        let ptr = unsafe { bindings::iget_locked(self.as_raw(), ino) };
         let inode = NonNull::new(ptr.cast::<Inode<T>>()).ok_or(ENOMEM)?;
         // SAFETY: Referenced; it is ours to fill in if it is new, else it was filled in.
         unsafe {
@@ -473,7 +469,7 @@ impl<T: FileSystem> SuperBlock<T> {
         unsafe {
             let ptr = bindings::new_inode(self.as_raw());
             let inode = NonNull::new(ptr.cast::<Inode<T>>()).ok_or(ENOMEM)?;
-            (*ptr).i_ino = ino as _;
+            (*ptr).i_ino = ino;
             if bindings::insert_inode_locked(ptr) != 0 {
                 // Not in the hash, so nobody looks at it: nothing of it is on disk.
                 bindings::clear_nlink(ptr);
@@ -558,6 +554,11 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
         ..unsafe { mem::zeroed() }
     };
 
+    /// `->lookup()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn lookup(
         dir: *mut bindings::inode,
         dentry: *mut bindings::dentry,
@@ -598,6 +599,11 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
         Ok(())
     }
 
+    /// `->create()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn create(
         idmap: *mut bindings::mnt_idmap,
         dir: *mut bindings::inode,
@@ -608,6 +614,11 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
         to_int(unsafe { Self::make(idmap, dir, dentry, mode) })
     }
 
+    /// `->mkdir()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn mkdir(
         idmap: *mut bindings::mnt_idmap,
         dir: *mut bindings::inode,
@@ -621,6 +632,11 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
         }
     }
 
+    /// `->unlink()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn unlink(dir: *mut bindings::inode, dentry: *mut bindings::dentry) -> i32 {
         // SAFETY: The VFS holds both inodes' locks; the dentry is positive.
         unsafe {
@@ -629,6 +645,11 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
         }
     }
 
+    /// `->rmdir()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn rmdir(dir: *mut bindings::inode, dentry: *mut bindings::dentry) -> i32 {
         // SAFETY: The VFS holds both inodes' locks; the dentry is positive.
         unsafe {
@@ -637,6 +658,11 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
         }
     }
 
+    /// `->rename()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn rename(
         _idmap: *mut bindings::mnt_idmap,
         old_dir: *mut bindings::inode,
@@ -663,6 +689,11 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
         }
     }
 
+    /// `->iterate_shared()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn iterate_shared(
         file: *mut bindings::file,
         ctx: *mut bindings::dir_context,
@@ -677,6 +708,11 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
         }
     }
 
+    /// `->fsync()` of a directory.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn dir_fsync(
         file: *mut bindings::file,
         _start: i64,
@@ -689,13 +725,18 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
         }))
     }
 
+    /// `->setattr()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn setattr(
         idmap: *mut bindings::mnt_idmap,
         dentry: *mut bindings::dentry,
         attr: *mut bindings::iattr,
     ) -> i32 {
-        // SAFETY: The VFS passes valid objects and holds `i_rwsem` exclusively.
         let set = || -> Result {
+            // SAFETY: The VFS passes valid objects and holds `i_rwsem` exclusively.
             unsafe {
                 let inode = Inode::<T>::from_raw(bindings::vfs_d_inode(dentry));
                 to_result(bindings::setattr_prepare(idmap, dentry, attr))?;
@@ -710,6 +751,11 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
         to_int(set())
     }
 
+    /// `->getattr()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn getattr(
         idmap: *mut bindings::mnt_idmap,
         path: *const bindings::path,
@@ -725,7 +771,7 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
             if request_mask & bindings::STATX_BTIME != 0 {
                 let btime = T::birth_time(inode);
                 (*stat).btime.tv_sec = btime.sec;
-                (*stat).btime.tv_nsec = btime.nsec as _;
+                (*stat).btime.tv_nsec = btime.nsec as isize;
                 (*stat).result_mask |= bindings::STATX_BTIME;
             }
             if request_mask & bindings::STATX_DIOALIGN != 0 && !inode.is_dir() {
@@ -738,6 +784,11 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
         0
     }
 
+    /// `->fiemap()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn fiemap(
         inode: *mut bindings::inode,
         info: *mut bindings::fiemap_extent_info,

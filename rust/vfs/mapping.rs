@@ -60,7 +60,7 @@ pub(crate) enum ReadFolio {
     Retry,
 }
 
-/// What a mapping is asked for: the `IOMAP_*` flags of `->iomap_begin()`.
+/// What a mapping is asked for: the `IOMAP_*` flags of Finds or makes a mapping, for `iomap_iter_next()`.
 #[derive(Clone, Copy)]
 pub(crate) struct IomapFlags(u32);
 
@@ -273,6 +273,11 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
         writeback_submit: Some(Self::writeback_submit),
     };
 
+    /// `->iomap_next()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn iomap_next(
         iter: *const bindings::iomap_iter,
         iomap: *mut bindings::iomap,
@@ -282,6 +287,11 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
         unsafe { bindings::vfs_iomap_iter_next(iter, iomap, srcmap, Some(Self::iomap_begin), None) }
     }
 
+    /// Finds or makes a mapping, for `iomap_iter_next()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn iomap_begin(
         inode: *mut bindings::inode,
         pos: i64,
@@ -301,6 +311,11 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
         }
     }
 
+    /// `->iomap_valid()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn iomap_valid(
         inode: *mut bindings::inode,
         iomap: *const bindings::iomap,
@@ -309,6 +324,11 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
         unsafe { T::map_sequence(Inode::<T>::from_raw(inode)) == (*iomap).validity_cookie }
     }
 
+    /// `->get_folio()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn get_folio(
         iter: *mut bindings::iomap_iter,
         pos: i64,
@@ -328,6 +348,11 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
         }
     }
 
+    /// `->put_folio()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn put_folio(
         inode: *mut bindings::inode,
         _pos: i64,
@@ -342,6 +367,11 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
         }
     }
 
+    /// `->read_folio()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn read_folio(
         _file: *mut bindings::file,
         folio: *mut bindings::folio,
@@ -356,12 +386,22 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
         }
     }
 
+    /// `->readahead()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn readahead(rac: *mut bindings::readahead_control) {
         // SAFETY: Valid for the call, on a mapping of an inode of `T`.
         let inode = unsafe { Inode::<T>::from_raw((*(*rac).mapping).host) };
         T::readahead(inode, Readahead(rac, PhantomData));
     }
 
+    /// `->writepages()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn writepages(
         mapping: *mut bindings::address_space,
         wbc: *mut bindings::writeback_control,
@@ -376,6 +416,11 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
         unsafe { bindings::iomap_writepages(&mut wpc) }
     }
 
+    /// `->writeback_range()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn writeback_range(
         wpc: *mut bindings::iomap_writepage_ctx,
         folio: *mut bindings::folio,
@@ -399,6 +444,11 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
         }
     }
 
+    /// `->writeback_submit()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn writeback_submit(
         wpc: *mut bindings::iomap_writepage_ctx,
         error: i32,
@@ -415,6 +465,11 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
         }
     }
 
+    /// `bio->bi_end_io()` of writeback to unwritten blocks.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn end_unwritten(bio: *mut bindings::bio) {
         // SAFETY: The bio is that of an ioend of `writeback_submit`, whose inode is kept by its folios
         // under writeback.

@@ -26,9 +26,7 @@ pub(crate) use self::{
         Attr, DirEmitter, DirOps, Idmap, Inode, InodeLock, InodeLockShared, NewInode, StatDio,
         Timestamp,
     },
-    mapping::{
-        Extent, ExtentKind, IomapFlags, LockedFolio, MappingOps, ReadFolio, Readahead,
-    },
+    mapping::{Extent, ExtentKind, IomapFlags, LockedFolio, MappingOps, ReadFolio, Readahead},
     super_block::{
         FileSystem, FsStatics, Options, PendingSuper, Registration, SeqWriter, StatFs, SuperBlock,
         SuperGeometry,

@@ -59,8 +59,10 @@ pub(crate) trait FileSystem: Sized + Send + Sync + 'static {
     ///
     /// `EINVAL` for a device without this file system, `EUCLEAN` for a corrupt one. The mount fails
     /// with the error; the function prints why.
-    fn fill_super(sb: &PendingSuper<'_, Self>, options: &Self::Options)
-        -> Result<Pin<KBox<Self::Super>>>;
+    fn fill_super(
+        sb: &PendingSuper<'_, Self>,
+        options: &Self::Options,
+    ) -> Result<Pin<KBox<Self::Super>>>;
 
     /// Returns the root directory. Called once, after [`FileSystem::fill_super`].
     fn root(sb: &SuperBlock<Self>) -> Result<ARef<Inode<Self>>>;
@@ -320,9 +322,11 @@ impl<T: FileSystem> PendingSuper<'_, T> {
     pub(crate) fn set_geometry(&self, geometry: &SuperGeometry) {
         // SAFETY: Valid super block, set up by this task alone.
         unsafe {
-            (*self.0).s_magic = geometry.magic as _;
-            (*self.0).s_maxbytes =
-                geometry.max_bytes.min(bindings::VFS_MAX_LFS_FILESIZE as u64) as i64;
+            (*self.0).s_magic = geometry.magic as usize;
+            (*self.0).s_maxbytes = geometry
+                .max_bytes
+                .min(bindings::VFS_MAX_LFS_FILESIZE as u64)
+                as i64;
             (*self.0).s_time_gran = 1;
             (*self.0).s_time_min = i64::MIN;
             (*self.0).s_time_max = i64::MAX;
@@ -360,6 +364,11 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
         ..unsafe { mem::zeroed() }
     };
 
+    /// `->init_fs_context()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn init_fs_context(fc: *mut bindings::fs_context) -> i32 {
         // SAFETY: The VFS passes a context that this function sets up alone. On reconfiguration its
         // root is a dentry of a mounted `T`.
@@ -381,6 +390,11 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
         0
     }
 
+    /// `fs_context_operations->free()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn fc_free(fc: *mut bindings::fs_context) {
         // SAFETY: Set by `init_fs_context`, freed once.
         let raw = unsafe { (*fc).fs_private.cast::<T::Options>() };
@@ -390,6 +404,11 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
         }
     }
 
+    /// `fs_context_operations->parse_param()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn fc_parse_param(
         fc: *mut bindings::fs_context,
         param: *mut bindings::fs_parameter,
@@ -421,11 +440,21 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
         }
     }
 
+    /// `fs_context_operations->get_tree()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn fc_get_tree(fc: *mut bindings::fs_context) -> i32 {
         // SAFETY: Valid context; `fill_super` fits the type.
         unsafe { bindings::get_tree_bdev(fc, Some(Self::fill_super)) }
     }
 
+    /// `fs_context_operations->reconfigure()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn fc_reconfigure(fc: *mut bindings::fs_context) -> i32 {
         // SAFETY: The root is a dentry of a mounted `T`; `s_umount` is held for writing.
         unsafe {
@@ -436,6 +465,11 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
         }
     }
 
+    /// Fills a super block for `get_tree_bdev()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn fill_super(
         sb: *mut bindings::super_block,
         fc: *mut bindings::fs_context,
@@ -464,6 +498,11 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
         to_int(fill())
     }
 
+    /// `->kill_sb()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn kill_sb(sb: *mut bindings::super_block) {
         // SAFETY: The VFS calls this once, with the last reference. After `kill_block_super()`, no
         // inode is left that could use the data, and nobody can look at it: take it back.
@@ -476,6 +515,11 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
         }
     }
 
+    /// Constructs an object of the inode cache.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn inode_ctor(obj: *mut kernel::ffi::c_void) {
         // SAFETY: The slab allocator passes an object of the cache; only its VFS part is constructed.
         unsafe {
@@ -484,6 +528,11 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
         }
     }
 
+    /// `->alloc_inode()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn alloc_inode(sb: *mut bindings::super_block) -> *mut bindings::inode {
         // SAFETY: The cache exists while the type is registered.
         let obj = unsafe { bindings::vfs_alloc_inode_sb(sb, T::statics().inode_cache()) };
@@ -501,6 +550,11 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
         }
     }
 
+    /// `->free_inode()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn free_inode(inode: *mut bindings::inode) {
         // SAFETY: Called once for each inode of `alloc_inode`, when nobody can reach it any more.
         unsafe {
@@ -510,6 +564,11 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
         }
     }
 
+    /// `->write_inode()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn write_inode(
         inode: *mut bindings::inode,
         _wbc: *mut bindings::writeback_control,
@@ -518,6 +577,11 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
         to_int(T::write_inode(unsafe { Inode::<T>::from_raw(inode) }))
     }
 
+    /// `->evict_inode()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn evict_inode(inode: *mut bindings::inode) {
         // SAFETY: The VFS hands over the last reference; the order is that of every file system:
         // pages, then what the pages need, then the inode.
@@ -528,42 +592,57 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
         }
     }
 
+    /// `->put_super()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn put_super(sb: *mut bindings::super_block) {
         // SAFETY: Called for mounts that were set up completely.
         T::put_super(unsafe { SuperBlock::<T>::from_raw(sb) })
     }
 
+    /// `->sync_fs()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn sync_fs(sb: *mut bindings::super_block, wait: i32) -> i32 {
         // SAFETY: Called for mounts that were set up completely.
-        to_int(T::sync_fs(
-            unsafe { SuperBlock::<T>::from_raw(sb) },
-            wait != 0,
-        ))
+        let sb = unsafe { SuperBlock::<T>::from_raw(sb) };
+        to_int(T::sync_fs(sb, wait != 0))
     }
 
-    unsafe extern "C" fn statfs(
-        dentry: *mut bindings::dentry,
-        buf: *mut bindings::kstatfs,
-    ) -> i32 {
+    /// `->statfs()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
+    unsafe extern "C" fn statfs(dentry: *mut bindings::dentry, buf: *mut bindings::kstatfs) -> i32 {
         // SAFETY: Both are valid for the call.
         unsafe {
             let sb = SuperBlock::<T>::from_raw((*dentry).d_sb);
             let st = T::statfs(sb);
-            (*buf).f_type = st.magic as _;
-            (*buf).f_bsize = kernel::page::PAGE_SIZE as _;
-            (*buf).f_frsize = kernel::page::PAGE_SIZE as _;
+            (*buf).f_type = st.magic as isize;
+            (*buf).f_bsize = kernel::page::PAGE_SIZE as isize;
+            (*buf).f_frsize = kernel::page::PAGE_SIZE as isize;
             (*buf).f_blocks = st.blocks;
             (*buf).f_bfree = st.free;
             (*buf).f_bavail = st.available;
             (*buf).f_files = st.files;
             (*buf).f_ffree = st.files_free;
-            (*buf).f_namelen = st.name_len as _;
+            (*buf).f_namelen = st.name_len as isize;
             let id = bindings::vfs_huge_encode_dev((*sb.device().as_raw()).bd_dev);
             (*buf).f_fsid.val = [id as u32 as i32, (id >> 32) as u32 as i32];
         }
         0
     }
 
+    /// `->show_options()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn show_options(
         seq: *mut bindings::seq_file,
         root: *mut bindings::dentry,
@@ -573,4 +652,3 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
         0
     }
 }
-

@@ -304,22 +304,66 @@ fn torture(seed: u64, rounds: u64, total: u64, faults: Faults) {
 
 #[test]
 fn extents() {
-    torture(1, 5_000, 4096, Faults::None);
+    torture(1, 20_000, 4096, Faults::None);
 }
 
 #[test]
 fn extents_nearly_full() {
-    torture(2, 5_000, 900, Faults::None);
+    torture(2, 20_000, 900, Faults::None);
 }
 
 #[test]
 fn extents_without_memory() {
-    torture(3, 5_000, 2048, Faults::Memory);
+    torture(3, 20_000, 2048, Faults::Memory);
 }
 
 #[test]
 fn extents_with_io_errors() {
-    torture(4, 3_000, 65536, Faults::Io);
+    torture(4, 10_000, 65536, Faults::Io);
+}
+
+/// Whichever allocation of memory fails, the operation does, and nothing has changed.
+#[test]
+fn each_allocation_fails() {
+    let sb = Superblock::layout(4096, 64).unwrap();
+    for full in [
+        INLINE_EXTENTS as u64,
+        (INLINE_EXTENTS + CHAIN_EXTENTS) as u64,
+    ] {
+        for operation in 0..3 {
+            let mut failures = 0;
+            loop {
+                let io = Memory::new(&sb);
+                let mut alloc = Allocator::load(&io, &sb).unwrap();
+                let mut map = ExtentMap::new(2);
+                for i in 0..full {
+                    map.allocate(&io, &mut alloc, i * 10, 5, true).unwrap();
+                }
+                let before = (contents(&map), alloc.free_block_count(), io.used(&sb));
+                // One more extent, hence a new chain block.
+                kernel::fail_alloc_after(Some(failures));
+                let done = match operation {
+                    0 => map.allocate(&io, &mut alloc, 7, 1, true).err(),
+                    1 => map.mark_written(&io, &mut alloc, 0, 2).err(),
+                    _ => map.remove(&io, &mut alloc, 1, 2).err(),
+                };
+                kernel::fail_alloc_after(None);
+                let Some(e) = done else {
+                    assert_eq!(
+                        map.total_blocks() - map.blocks(),
+                        u64::from(chain_blocks_for(full as u32 + 1))
+                    );
+                    break;
+                };
+                assert_eq!(e, ENOMEM);
+                let after = (contents(&map), alloc.free_block_count(), io.used(&sb));
+                assert!(before == after);
+                failures += 1;
+            }
+            // The vectors of extents and of chain blocks, and at first the buffer.
+            assert!(failures >= 2);
+        }
+    }
 }
 
 /// A chain that grows and shrinks at its end, as files do, is right on disk after each step.
@@ -373,8 +417,9 @@ fn bad_chains() {
     map.store(&io, &sb, &mut inode).unwrap();
     assert_eq!(inode.chain_len, 3);
     assert!(ExtentMap::load(&io, &sb, &inode).is_ok());
-    let good = io.blocks.borrow().clone();
     let head = inode.chain_head;
+    let mut good = vec![0; BLOCK_SIZE];
+    io.read(head, 0, &mut good).unwrap();
     kernel::messages();
 
     let try_inode = |change: &dyn Fn(&mut Inode)| {
@@ -394,9 +439,7 @@ fn bad_chains() {
     try_inode(&|i| i.inline[3].file_block = 0);
 
     let try_block = |change: &dyn Fn(&mut [u8]), fix: bool| {
-        *io.blocks.borrow_mut() = good.clone();
-        let mut block = vec![0; BLOCK_SIZE];
-        io.read(head, 0, &mut block).unwrap();
+        let mut block = good.clone();
         change(&mut block);
         if fix {
             let crc = checksum(sb.seed(), &block, 4);
@@ -539,7 +582,7 @@ fn directory_block() {
     dir::init_block(&mut block, 7, 99);
     let mut model: BTreeMap<Vec<u8>, (u64, dir::FileType)> = BTreeMap::new();
     let mut full = 0;
-    for _ in 0..30_000 {
+    for _ in 0..10_000 {
         let len = if r.one_in(20) { 255 } else { 1 + r.below(30) };
         let mut name = vec![b'a' + r.below(3) as u8; len as usize];
         name[0] = b'x' + r.below(3) as u8;

@@ -43,6 +43,8 @@
 mod core;
 mod env;
 mod ffi;
+#[cfg(all(CONFIG_KUNIT = "y", not(lock_torture)))]
+mod tests;
 
 use self::core::{GiveUp, NotHeld, Raw};
 use ::core::marker::PhantomPinned;

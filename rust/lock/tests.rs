@@ -1,0 +1,593 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! KUnit tests of the lock: every operation and every error path, in both states.
+//!
+//! A test that needs the lock held while it goes on hands the hold off first. So lockdep does not
+//! take the rest of the test for a recursion.
+
+use super::*;
+use kernel::{
+    bindings,
+    error::from_err_ptr,
+    ffi::{c_int, c_void},
+    macros::kunit_tests,
+    str::CStrExt as _,
+    sync::atomic::{Acquire, Atomic, Full},
+    time::delay::fsleep,
+};
+
+const BOTH: [State; 2] = [State::Add, State::Block];
+
+/// How long a test waits for something that should happen at once.
+const SOON_MS: i64 = 10_000;
+
+#[pin_data]
+struct Owner {
+    #[pin]
+    lock: TwoStateSharedLock,
+    /// What happened, counted by the threads of a test.
+    events: [Atomic<u32>; 4],
+}
+
+impl Owner {
+    fn new() -> Result<Pin<KBox<Self>>> {
+        KBox::pin_init(
+            pin_init!(Self {
+                lock <- new_two_state_shared_lock!("two_state_lock_kunit"),
+                events: [const { Atomic::new(0) }; 4],
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    fn count(&self, event: usize) -> u32 {
+        self.events[event].load(Acquire)
+    }
+
+    fn note(&self, event: usize) {
+        self.events[event].fetch_add(1, Full);
+    }
+
+    /// Waits until `f` holds.
+    fn soon(&self, f: impl Fn(&Self) -> bool) -> bool {
+        for _ in 0..SOON_MS {
+            if f(self) {
+                return true;
+            }
+            sleep(1);
+        }
+        false
+    }
+
+    fn idle(&self) -> bool {
+        let now = self.lock.snapshot();
+        now.held.is_none() && now.waiting == [false; 2] && now.shut == [false; 2]
+    }
+
+    fn waiting(&self, s: State) -> bool {
+        self.lock.snapshot().waiting[s as usize]
+    }
+
+    fn shut(&self, s: State) -> bool {
+        self.lock.snapshot().shut[s as usize]
+    }
+
+    /// Number of waiters in the queues.
+    fn queued(&self) -> usize {
+        let mut n = 0;
+        self.lock.raw.inspect(|_| n += 1);
+        n
+    }
+}
+
+fn sleep(ms: i64) {
+    fsleep(Delta::from_millis(ms));
+}
+
+/// Sets the grace period for one test.
+struct WithGrace(u64);
+
+impl WithGrace {
+    fn new(ns: u64) -> Self {
+        let before = grace();
+        set_grace(ns);
+        Self(before)
+    }
+}
+
+impl Drop for WithGrace {
+    fn drop(&mut self) {
+        set_grace(self.0);
+    }
+}
+
+type Body<'a> = &'a (dyn Fn() + Sync);
+
+struct Job<'a> {
+    body: Body<'a>,
+    done: Atomic<u32>,
+}
+
+/// A kernel thread, joined when dropped.
+struct Thread<'a> {
+    task: *mut bindings::task_struct,
+    job: KBox<Job<'a>>,
+}
+
+unsafe extern "C" fn entry(data: *mut c_void) -> c_int {
+    // SAFETY: `data` is the thread's job, which lives until the thread was joined.
+    let job = unsafe { &*data.cast::<Job<'_>>() };
+    (job.body)();
+    job.done.fetch_add(1, Full);
+    0
+}
+
+impl<'a> Thread<'a> {
+    fn spawn(body: Body<'a>) -> Result<Self> {
+        let job = KBox::new(
+            Job {
+                body,
+                done: Atomic::new(0),
+            },
+            GFP_KERNEL,
+        )?;
+        // SAFETY: The job outlives the thread. The format has no arguments.
+        let task = from_err_ptr(unsafe {
+            bindings::kthread_create_on_node(
+                Some(entry),
+                (&raw const *job).cast_mut().cast(),
+                bindings::NUMA_NO_NODE,
+                c"two_state_lock_kunit".as_char_ptr(),
+            )
+        })?;
+        // SAFETY: The thread has not run yet, so the task is there.
+        unsafe {
+            bindings::get_task_struct(task);
+            bindings::wake_up_process(task);
+        }
+        Ok(Self { task, job })
+    }
+
+    /// Sends a fatal signal.
+    fn kill(&self) {
+        // SAFETY: `self` holds a reference to the task.
+        unsafe { bindings::send_sig(bindings::SIGKILL as c_int, self.task, 1) };
+    }
+}
+
+impl Drop for Thread<'_> {
+    fn drop(&mut self) {
+        // A thread that is stopped before it began would not run at all.
+        while self.job.done.load(Acquire) == 0 {
+            sleep(1);
+        }
+        // SAFETY: `self` holds a reference to the task, and gives it back here.
+        unsafe { bindings::kthread_stop_put(self.task) };
+    }
+}
+
+/// Lets fatal signals reach this kernel thread.
+fn allow_kill() {
+    // SAFETY: 2 is what `allow_signal()` passes: a handler that the kernel itself provides.
+    unsafe {
+        bindings::kernel_sigaction(
+            bindings::SIGKILL as c_int,
+            ::core::mem::transmute::<usize, bindings::__sighandler_t>(2),
+        )
+    };
+}
+
+#[kunit_tests(two_state_shared_lock)]
+mod suite {
+    use super::*;
+
+    /// The debug representation, as far as it fits.
+    fn shows(owner: &Owner, what: &str) -> bool {
+        let Ok(text) = kernel::str::CString::try_from_fmt(fmt!("{:?}", &owner.lock)) else {
+            return false;
+        };
+        let found = text.to_str().is_ok_and(|t| t.contains(what));
+        if !found {
+            pr_info!("{:?} does not contain {}\n", &owner.lock, what);
+        }
+        found
+    }
+
+    #[test]
+    fn starts_idle() -> Result {
+        let o = Owner::new()?;
+        assert!(o.idle());
+        assert!(!o.lock.is_contended());
+        assert!(shows(&o, "not held, 0 waiting"));
+        Ok(())
+    }
+
+    #[test]
+    fn every_way_to_lock() -> Result {
+        let o = Owner::new()?;
+        for s in BOTH {
+            let held = |o: &Owner| o.lock.snapshot().held == Some(s);
+            let guard = o.lock.lock(s);
+            assert_eq!(guard.state(), s);
+            assert!(held(&o) && ::core::ptr::eq(guard.lock(), &o.lock));
+            drop(guard);
+            assert!(o.idle());
+            let guard = o.lock.lock_killable(s)?;
+            assert!(held(&o));
+            drop(guard);
+            let guard = o.lock.lock_timeout(s, Delta::from_millis(1))?;
+            assert!(held(&o));
+            drop(guard);
+            let guard = o.lock.lock_timeout(s, Delta::ZERO)?;
+            assert!(held(&o));
+            drop(guard);
+            let guard = o.lock.try_lock(s).ok_or(EBUSY)?;
+            assert!(held(&o));
+            drop(guard);
+            let guard = o.lock.lock_nested(s, 1);
+            assert!(held(&o));
+            drop(guard);
+            let guard = o.lock.lock_killable_nested(s, 1)?;
+            assert!(held(&o));
+            drop(guard);
+            assert!(o.idle());
+        }
+        drop(o.lock.add());
+        drop(o.lock.block());
+        assert!(o.idle());
+        Ok(())
+    }
+
+    #[test]
+    fn one_state_is_shared() -> Result {
+        let o = Owner::new()?;
+        for s in BOTH {
+            let first = o.lock.lock(s).hand_off();
+            let second = o.lock.lock(s).hand_off();
+            let third = o.lock.try_lock(s).ok_or(EBUSY)?;
+            assert_eq!(o.lock.snapshot().holds, 3);
+            assert!(shows(&o, "held 3 times"));
+            drop(first);
+            drop(third);
+            assert_eq!(o.lock.snapshot().held, Some(s));
+            drop(second);
+            assert!(o.idle());
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn states_exclude_each_other() -> Result {
+        let o = Owner::new()?;
+        for s in BOTH {
+            let held = o.lock.lock(s).hand_off();
+            assert!(o.lock.try_lock(s.other()).is_none());
+            let late = o.lock.lock_timeout(s.other(), Delta::from_millis(5));
+            assert_eq!(late.err(), Some(ETIMEDOUT));
+            let late = o.lock.lock_timeout(s.other(), Delta::ZERO);
+            assert_eq!(late.err(), Some(ETIMEDOUT));
+            let late = o.lock.lock_timeout(s.other(), Delta::from_millis(-5));
+            assert_eq!(late.err(), Some(ETIMEDOUT));
+            assert_eq!(o.queued(), 0);
+            assert_eq!(o.lock.snapshot().holds, 1);
+            drop(held);
+            assert!(o.idle());
+            assert!(o.lock.try_lock(s.other()).is_some());
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn nesting() -> Result {
+        let key = kernel::static_lock_class!();
+        let pair = || KBox::pin_init(TwoStateSharedLock::new(c"kunit_pair", key), GFP_KERNEL);
+        let (a, b) = (pair()?, pair()?);
+        for s in BOTH {
+            let _a = a.lock(s);
+            let _b = b.lock_nested(s.other(), 1);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn hand_off() -> Result {
+        let o = Owner::new()?;
+        for s in BOTH {
+            let handed = o.lock.lock(s).hand_off();
+            assert_eq!(handed.state(), s);
+            let guard = handed.take();
+            assert_eq!(guard.state(), s);
+            o.lock.assert_held(s);
+            guard.hand_off().keep();
+            assert_eq!(o.lock.snapshot().holds, 1);
+            o.lock.release_handed_off(s);
+            assert!(o.idle());
+
+            let raw = o.lock.lock(s).hand_off().into_raw();
+            assert_eq!(o.lock.snapshot().holds, 1);
+            // SAFETY: The lock is alive.
+            drop(unsafe { raw.into_handed_off() });
+            assert!(o.idle());
+            let raw = o.lock.lock(s).hand_off().into_raw();
+            // SAFETY: The lock is alive.
+            unsafe { raw.release() };
+            assert!(o.idle());
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn hand_off_to_another_task() -> Result {
+        let o = Owner::new()?;
+        for s in BOTH {
+            o.lock.lock(s).hand_off().keep();
+            let body = || o.lock.release_handed_off(s);
+            drop(Thread::spawn(&body)?);
+            assert!(o.idle());
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn keep() -> Result {
+        let o = Owner::new()?;
+        for s in BOTH {
+            o.lock.lock(s).keep();
+            assert_eq!(o.lock.snapshot().holds, 1);
+            o.lock.assert_held(s);
+            o.lock.release_kept(s);
+            assert!(o.idle());
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn release_without_hold() -> Result {
+        let o = Owner::new()?;
+        let raw = &o.lock.raw;
+        for s in BOTH {
+            assert_eq!(raw.release_checked(s), Err(NotHeld));
+            assert_eq!(raw.release(s), Err(NotHeld));
+            assert!(o.idle());
+            let held = o.lock.lock(s.other()).hand_off();
+            assert_eq!(raw.release_checked(s), Err(NotHeld));
+            assert_eq!(raw.release(s), Err(NotHeld));
+            assert_eq!(o.lock.snapshot().held, Some(s.other()));
+            assert_eq!(o.lock.snapshot().holds, 1);
+            drop(held);
+            assert!(o.idle());
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn fatal_signal() -> Result {
+        let o = Owner::new()?;
+        for s in BOTH {
+            let held = o.lock.lock(s).hand_off();
+            let killed = o.count(0);
+            let body = || {
+                allow_kill();
+                if o.lock.lock_killable(s.other()).err() == Some(EINTR) {
+                    o.note(0);
+                }
+                // A signal that is already there ends the wait, too, but is no reason not to take
+                // what can be had.
+                if o.lock.lock_killable(s.other()).err() == Some(EINTR) {
+                    o.note(0);
+                }
+                if o.lock
+                    .lock_timeout(s.other(), Delta::from_millis(SOON_MS))
+                    .err()
+                    == Some(EINTR)
+                {
+                    o.note(0);
+                }
+                if o.lock.lock_killable(s).is_ok() {
+                    o.note(0);
+                }
+            };
+            let thread = Thread::spawn(&body)?;
+            assert!(o.soon(|o| o.waiting(s.other())));
+            thread.kill();
+            drop(thread);
+            assert_eq!(o.count(0) - killed, 4);
+            assert_eq!(o.queued(), 0);
+            assert!(!o.shut(s));
+            drop(held);
+            assert!(o.idle());
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn grace_shuts_the_door() -> Result {
+        let o = Owner::new()?;
+        for s in BOTH {
+            let _grace = WithGrace::new(20_000_000);
+            let held = o.lock.lock(s).hand_off();
+            let body = || drop(o.lock.lock(s.other()));
+            let begin = env::now();
+            let thread = Thread::spawn(&body)?;
+            assert!(o.soon(|o| o.waiting(s.other())));
+            assert!(o.lock.is_contended());
+            // The door is open for the time of grace.
+            let open = o.lock.try_lock(s).is_some();
+            assert!(open || env::now() - begin > 20_000_000);
+            assert!(o.soon(|o| o.shut(s)));
+            assert!(env::now() - begin >= 20_000_000);
+            assert!(o.lock.try_lock(s).is_none());
+            assert!(shows(&o, "shut, 1 waiting"));
+            assert!(shows(&o, "overdue"));
+            drop(held);
+            drop(thread);
+            assert!(o.idle());
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn no_grace() -> Result {
+        let o = Owner::new()?;
+        for s in BOTH {
+            let _grace = WithGrace::new(0);
+            let held = o.lock.lock(s).hand_off();
+            let body = || drop(o.lock.lock(s.other()));
+            let thread = Thread::spawn(&body)?;
+            assert!(o.soon(|o| o.waiting(s.other())));
+            assert!(o.shut(s));
+            drop(held);
+            drop(thread);
+            assert!(o.idle());
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn endless_grace() -> Result {
+        let o = Owner::new()?;
+        for s in BOTH {
+            let _grace = WithGrace::new(GRACE_OFF);
+            let held = o.lock.lock(s).hand_off();
+            let body = || drop(o.lock.lock(s.other()));
+            let thread = Thread::spawn(&body)?;
+            assert!(o.soon(|o| o.waiting(s.other())));
+            sleep(30);
+            assert!(!o.shut(s));
+            assert!(o.lock.try_lock(s).is_some());
+            drop(held);
+            drop(thread);
+            assert!(o.idle());
+        }
+        Ok(())
+    }
+
+    /// All waiters of one state enter together, before a waiter of the other state that came
+    /// after the door was shut.
+    #[test]
+    fn batch() -> Result {
+        let o = Owner::new()?;
+        for s in BOTH {
+            let _grace = WithGrace::new(0);
+            let inside = o.count(0);
+            let behind = o.count(1);
+            let early = o.count(2);
+            let held = o.lock.lock(s).hand_off();
+            let body = || {
+                let _guard = o.lock.lock(s.other());
+                o.note(0);
+                // Nobody leaves before everybody is in.
+                o.soon(|o| o.count(0) - inside == 3);
+                if o.count(1) != behind {
+                    o.note(2);
+                }
+            };
+            let threads = [
+                Thread::spawn(&body)?,
+                Thread::spawn(&body)?,
+                Thread::spawn(&body)?,
+            ];
+            assert!(o.soon(|o| o.queued() == 3));
+            let body = || {
+                let _guard = o.lock.lock(s);
+                o.note(1);
+            };
+            let last = Thread::spawn(&body)?;
+            assert!(o.soon(|o| o.queued() == 4));
+            assert!(shows(&o, "4 waiting"));
+            drop(held);
+            drop(threads);
+            drop(last);
+            assert_eq!(o.count(0) - inside, 3);
+            assert_eq!(o.count(1) - behind, 1);
+            assert_eq!(o.count(2), early);
+            assert!(o.idle());
+        }
+        Ok(())
+    }
+
+    /// Who gives up opens the door it has shut, for those who wait in front of it.
+    #[test]
+    fn giving_up_opens_the_door() -> Result {
+        let o = Owner::new()?;
+        for s in BOTH {
+            let _grace = WithGrace::new(0);
+            let inside = o.count(0);
+            let held = o.lock.lock(s).hand_off();
+            let quitter = || {
+                let late = o.lock.lock_timeout(s.other(), Delta::from_millis(300));
+                if late.err() == Some(ETIMEDOUT) {
+                    o.note(1);
+                }
+            };
+            let late = o.count(1);
+            let quits = Thread::spawn(&quitter)?;
+            assert!(o.soon(|o| o.shut(s)));
+            let body = || {
+                let _guard = o.lock.lock(s);
+                o.note(0);
+            };
+            let waits = Thread::spawn(&body)?;
+            assert!(o.soon(|o| o.queued() == 2 || o.count(1) != late));
+            // It enters although the first hold is still there.
+            drop(waits);
+            assert_eq!(o.count(0) - inside, 1);
+            assert!(!o.shut(s));
+            drop(quits);
+            assert_eq!(o.count(1) - late, 1);
+            drop(held);
+            assert!(o.idle());
+        }
+        Ok(())
+    }
+
+    /// Of two waiters that shut the door, one gives up: the door stays shut for the other.
+    #[test]
+    fn door_stays_shut_for_the_rest() -> Result {
+        let o = Owner::new()?;
+        for s in BOTH {
+            let _grace = WithGrace::new(0);
+            let held = o.lock.lock(s).hand_off();
+            let stay = || drop(o.lock.lock(s.other()));
+            let quit = || drop(o.lock.lock_timeout(s.other(), Delta::from_millis(50)));
+            let quits = Thread::spawn(&quit)?;
+            let stays = Thread::spawn(&stay)?;
+            drop(quits);
+            assert!(o.soon(|o| o.queued() == 1));
+            assert!(o.shut(s));
+            assert!(o.lock.try_lock(s).is_none());
+            drop(held);
+            drop(stays);
+            assert!(o.idle());
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn debug_shows_at_most_eight() -> Result {
+        let o = Owner::new()?;
+        let held = o.lock.add().hand_off();
+        let body = || drop(o.lock.block());
+        let mut threads = KVec::new();
+        for _ in 0..SHOWN + 1 {
+            threads.push(Thread::spawn(&body)?, GFP_KERNEL)?;
+        }
+        assert!(o.soon(|o| o.queued() == SHOWN + 1));
+        assert!(shows(&o, "9 waiting"));
+        assert!(shows(&o, "; ..."));
+        drop(held);
+        drop(threads);
+        assert!(o.idle());
+        Ok(())
+    }
+
+    #[test]
+    fn grace_is_settable() {
+        let before = grace();
+        for ns in [0, 1, 500_000, GRACE_OFF] {
+            let _grace = WithGrace::new(ns);
+            assert_eq!(grace(), ns);
+        }
+        assert_eq!(grace(), before);
+    }
+}

@@ -113,7 +113,7 @@ int main(int argc, char **argv)
 	for (unsigned int i = 0; i < results; i++)
 		fprintf(stderr, " %s", seen[i]);
 	fprintf(stderr, "\n");
-	if (n < 3) {
+	if (n < 2) {
 		printf("only %u places where a failure could be injected\n", n - 1);
 		return 1;
 	}

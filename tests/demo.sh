@@ -103,7 +103,7 @@ printf '%-10s %-10s %-34s %12s %9s\n' strategy buffer 'write(2) returned' took r
 printf '%.0s-' $(seq 79)
 echo
 for strategy in retry error buffered; do
-	mkfs.toyfs "$dev" >"$mnt.log" 2>&1 || { cat "$mnt.log"; finish "mkfs.toyfs"; }
+	mkfs.toyfs -f "$dev" >"$mnt.log" 2>&1 || { cat "$mnt.log"; finish "mkfs.toyfs"; }
 	rm -f "$mnt.log"
 	mount -t toyfs -o selfdio=$strategy "$dev" "$mnt" || finish "mount -o selfdio=$strategy"
 	row $strategy self 0 0

@@ -6,7 +6,7 @@
 #	tests/format/run.sh [DIR]
 #
 # DIR holds mkfs.toyfs and fsck.toyfs; without it they are compiled here. $RUSTC names the compiler.
-# Prints a line for each group and ends with "format: N passed, M failed".
+# Prints a line for each group and ends with "format: N passed, M failed, 0 skipped".
 set -u
 export LC_ALL=C
 here=$(cd "$(dirname "$0")" && pwd) || exit 1
@@ -191,5 +191,5 @@ PATH=$tools:$PATH
 for group in sizes arguments reproducible signatures damage; do
 	if $group >log 2>&1; then report $group 0; else report $group 1; fi
 done
-echo "format: $passed passed, $failed failed"
+echo "format: $passed passed, $failed failed, 0 skipped"
 [ $failed = 0 ]

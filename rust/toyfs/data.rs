@@ -141,24 +141,28 @@ pub(super) fn set_size(inode: &Inode, size: u64) -> Result {
             inode.zero_tail(size)?;
         }
         inode.truncate_pages(size);
-        if size >= old {
-            return Ok(());
-        }
-        let sb = inode.super_block();
-        let _nofs = NofsScope::enter();
-        let mut map = inode.data().map.lock();
-        let mut allocator = sb.data().allocator.lock();
-        let from = size.div_ceil(BLOCK_SIZE as u64);
-        let removed = map
-            .extents
-            .remove(sb.device(), &mut allocator, from, u64::MAX);
-        inode.data().changed();
-        InodeData::update_sectors(inode, &map);
-        removed
+        free_beyond_end(inode)
     })?;
     inode.touch();
     inode.mark_dirty();
     Ok(())
+}
+
+/// Frees the blocks behind the end of the file: after it was made shorter, or after a write that got
+/// blocks for more than it wrote. The caller holds `i_rwsem` exclusively.
+pub(super) fn free_beyond_end(inode: &Inode) -> Result {
+    let sb = inode.super_block();
+    let _nofs = NofsScope::enter();
+    let mut map = inode.data().map.lock();
+    let mut allocator = sb.data().allocator.lock();
+    let from = inode.size().div_ceil(BLOCK_SIZE as u64);
+    let removed = map
+        .extents
+        .remove(sb.device(), &mut allocator, from, u64::MAX);
+    inode.data().changed();
+    InodeData::update_sectors(inode, &map);
+    inode.mark_dirty();
+    removed
 }
 
 /// Makes an inode, and all metadata that leads to it, durable.
@@ -186,6 +190,11 @@ pub(super) fn buffered_write(iocb: &mut Kiocb<'_, ToyFs>, from: &mut IovIter<'_>
     let written = inode.buffered_write(iocb, from);
     if inode.size() != size {
         inode.mark_dirty();
+    }
+    if !from.is_empty() {
+        // It ended early, perhaps with blocks for the rest. What cannot be freed now stays allocated
+        // to the file; the bytes that were written are what the caller must hear of.
+        let _ = free_beyond_end(inode);
     }
     written
 }

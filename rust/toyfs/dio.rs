@@ -20,7 +20,7 @@
 //! fault never waits for it.
 
 use super::{
-    data::{buffered_write, lock_pages, mark_written, zero_up_to},
+    data::{buffered_write, free_beyond_end, lock_pages, mark_written, zero_up_to},
     format::BLOCK_LOG2,
     inode::InodeData,
     options::SelfDio,
@@ -135,9 +135,47 @@ fn write_locked(iocb: &mut Kiocb<'_, ToyFs>, from: &mut IovIter<'_>) -> Result<u
     if hold.is_exclusive() {
         zero_up_to(inode, pos)?;
     }
-    if data.selfdio() == SelfDio::Retry && from.is_user_backed() {
-        return write_retrying(iocb, from, hold);
+    let written = if data.selfdio() == SelfDio::Retry && from.is_user_backed() {
+        write_retrying(iocb, from, &hold)
+    } else {
+        write_parts(iocb, from, &hold)
+    };
+    match written {
+        Progress::Done(n) => Ok(n),
+        Progress::Stopped(n, error) => {
+            if hold.is_exclusive() {
+                // Blocks that were made for what was not written. If they cannot be freed now, they
+                // stay with the file.
+                let _ = free_beyond_end(inode);
+            }
+            if n > 0 {
+                Ok(n)
+            } else {
+                Err(error)
+            }
+        }
+        Progress::FallBack(n) => fall_back(iocb, from, hold, n),
     }
+}
+
+/// How far a request came.
+enum Progress {
+    /// To its end: so many bytes.
+    Done(usize),
+    /// So many bytes; why no further.
+    Stopped(usize, Error),
+    /// So many bytes; the rest is to go through the page cache.
+    FallBack(usize),
+}
+
+/// Writes `from` part by part.
+fn write_parts(
+    iocb: &mut Kiocb<'_, ToyFs>,
+    from: &mut IovIter<'_>,
+    hold: &InodeHold<'_>,
+) -> Progress {
+    let data = iocb.inode().super_block().data();
+    let (pos, len) = (iocb.pos(), from.len() as u64);
     // The pages of the whole request, also if it is done in parts.
     let pages = (pos >> BLOCK_LOG2)..=((pos + len - 1) >> BLOCK_LOG2);
     let mut done = 0;
@@ -147,22 +185,21 @@ fn write_locked(iocb: &mut Kiocb<'_, ToyFs>, from: &mut IovIter<'_>) -> Result<u
             Ok(Part::Written(n)) => {
                 done += n;
                 if n < want {
-                    break;
+                    return Progress::Stopped(done, EFAULT);
                 }
             }
             Ok(Part::Overlap) => {
                 data.stats().overlaps.inc();
-                if data.selfdio() == SelfDio::Buffered {
-                    return fall_back(iocb, from, hold, done);
-                }
-                return if done > 0 { Ok(done) } else { Err(EFAULT) };
+                return match data.selfdio() {
+                    SelfDio::Buffered => Progress::FallBack(done),
+                    SelfDio::Error | SelfDio::Retry => Progress::Stopped(done, EFAULT),
+                };
             }
-            Ok(Part::Busy) => return fall_back(iocb, from, hold, done),
-            Err(_) if done > 0 => break,
-            Err(e) => return Err(e),
+            Ok(Part::Busy) => return Progress::FallBack(done),
+            Err(e) => return Progress::Stopped(done, e),
         }
     }
-    Ok(done)
+    Progress::Done(done)
 }
 
 /// Whether one of `owners` is a page of `pages` of `inode`'s page cache.
@@ -315,31 +352,28 @@ fn fall_back(
 fn write_retrying(
     iocb: &mut Kiocb<'_, ToyFs>,
     from: &mut IovIter<'_>,
-    hold: InodeHold<'_>,
-) -> Result<usize> {
+    hold: &InodeHold<'_>,
+) -> Progress {
     let inode = iocb.inode();
     let stats = inode.super_block().data().stats();
     let mut done = 0;
     while !from.is_empty() {
         if fatal_signal_pending() {
-            return if done > 0 { Ok(done) } else { Err(EINTR) };
+            return Progress::Stopped(done, EINTR);
         }
-        let wrote = {
-            let _block = lock_pages(inode, State::Block)?;
+        let wrote = lock_pages(inode, State::Block).and_then(|_block| {
             let pos = iocb.pos();
-            let wrote = from.without_faults(|from| direct_rw(iocb, from, DirectFlags::WaitPartial));
-            if let (Ok(n), true) = (&wrote, hold.is_exclusive()) {
-                finish(inode, pos, *n)?;
+            let n = from.without_faults(|from| direct_rw(iocb, from, DirectFlags::WaitPartial))?;
+            if hold.is_exclusive() {
+                finish(inode, pos, n)?;
             }
-            wrote
-        };
+            Ok(n)
+        });
         match wrote {
-            Ok(0) => break,
             Ok(n) => done += n,
             Err(EFAULT) => {}
-            Err(ENOTBLK) => return fall_back(iocb, from, hold, done),
-            Err(_) if done > 0 => break,
-            Err(e) => return Err(e),
+            Err(ENOTBLK) => return Progress::FallBack(done),
+            Err(e) => return Progress::Stopped(done, e),
         }
         if from.is_empty() {
             break;
@@ -348,8 +382,8 @@ fn write_retrying(
         // A window that is surely less than memory.
         let window = from.len().min(PART);
         if from.fault_in_readable(window) == window {
-            return if done > 0 { Ok(done) } else { Err(EFAULT) };
+            return Progress::Stopped(done, EFAULT);
         }
     }
-    Ok(done)
+    Progress::Done(done)
 }

@@ -104,6 +104,7 @@ sizes()
 arguments()
 {
 	local uuid=01234567-89ab-cdef-0123-456789abcdef
+	rm -f img
 	expect 0 Usage mkfs.toyfs --help && expect 0 Usage mkfs.toyfs -h &&
 		expect 0 'format version 1' mkfs.toyfs --version && expect 0 'mkfs.toyfs' mkfs.toyfs -V &&
 		expect 1 'no device' mkfs.toyfs && expect 1 'unknown option' mkfs.toyfs -x img &&

@@ -35,7 +35,7 @@ clean:
 endif
 
 help:
-	@sed 's/^# \?//' scripts/help.txt
+	@sed '1,2d; s/^# \?//' scripts/help.txt
 
 distclean:
 	@scripts/clean --all

@@ -882,3 +882,31 @@ fn inodes() {
         let _ = Inode::parse(&bad, inode.ino, 5);
     }
 }
+
+/// Inline extents that overlap or are out of order are refused with the inode already.
+#[test]
+fn inode_extents() {
+    let extent = |file_block, len| Extent {
+        file_block,
+        disk_block: 1000,
+        len,
+        unwritten: false,
+    };
+    let parse = |extents: [Extent; 2]| {
+        let mut inode = Inode {
+            ino: 2,
+            mode: S_IFREG,
+            extent_count: 2,
+            ..Inode::default()
+        };
+        inode.inline[..2].copy_from_slice(&extents);
+        Inode::parse(&inode.encode(5), 2, 5)
+    };
+    assert!(parse([extent(0, 2), extent(2, 1)]).is_ok());
+    assert!(parse([extent(0, 2), extent(1, 1)]).is_err());
+    assert!(parse([extent(5, 2), extent(2, 1)]).is_err());
+    assert!(parse([extent(0, 0), extent(2, 1)]).is_err());
+    assert!(parse([extent(0, 1), extent(MAX_FILE_BLOCKS - 1, 1)]).is_ok());
+    assert!(parse([extent(0, 1), extent(MAX_FILE_BLOCKS - 1, 2)]).is_err());
+    assert!(parse([extent(0, 1), extent(u64::MAX, 1)]).is_err());
+}

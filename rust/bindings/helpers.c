@@ -334,11 +334,6 @@ unsigned int vfs_bvecs_of_iter(const struct iov_iter *iter, const struct bio_vec
 	return iter->nr_segs;
 }
 
-void vfs_iov_iter_set_nofault(struct iov_iter *iter, bool nofault)
-{
-	iter->nofault = nofault;
-}
-
 void vfs_iov_iter_truncate(struct iov_iter *iter, u64 count)
 {
 	iov_iter_truncate(iter, count);

@@ -92,7 +92,6 @@ bool vfs_iov_iter_is_bvec(const struct iov_iter *iter);
 size_t vfs_iov_iter_count(const struct iov_iter *iter);
 unsigned int vfs_bvecs_of_iter(const struct iov_iter *iter, const struct bio_vec **bvecs,
 			       size_t *offset);
-void vfs_iov_iter_set_nofault(struct iov_iter *iter, bool nofault);
 void vfs_iov_iter_truncate(struct iov_iter *iter, u64 count);
 void vfs_iov_iter_reexpand(struct iov_iter *iter, size_t count);
 

@@ -30,8 +30,8 @@ use crate::{
     lock::State,
     marker::{self, Active, MappingId},
     vfs::{
-        direct_rw, fatal_signal_pending, DirectFlags, InodeLock, InodeLockShared, IovIter, Kiocb,
-        PageOwner, PinnedBuffer,
+        direct_rw, fatal_signal_pending, DirectFlags, InodeLock, InodeLockShared, IovIter,
+        IterState, Kiocb, PageOwner, PinnedBuffer,
     },
 };
 use core::ops::RangeInclusive;
@@ -230,35 +230,47 @@ fn write_part(
     inode.super_block().data().stats().direct_writes.inc();
     marker::with(MappingId::of(inode.mapping()), pages.clone(), |active| {
         if from.is_user_backed() {
-            write_user_part(iocb, from, want, pages, exclusive, active)
+            match pin(from, want, inode, pages, || active.refused())? {
+                Some(pinned) => pinned.write(iocb, from, exclusive, Some(active)),
+                None => Ok(Part::Overlap),
+            }
         } else if overlaps(from.page_owners(), inode, pages) {
             Ok(Part::Overlap)
         } else {
             // Pages of the kernel's, or pinned by it: they need no faults and stay where they are.
-            shut_out(iocb, exclusive, active, |iocb| {
+            shut_out(iocb, exclusive, Some(active), |iocb| {
                 from.limited(want, |from| direct_rw(iocb, from, DirectFlags::Wait))
             })
         }
     })?
 }
 
-fn write_user_part(
-    iocb: &mut Kiocb<'_, ToyFs>,
+/// The pinned buffer of a part, and where it came from.
+struct Pinned {
+    buffer: PinnedBuffer,
+    /// As many bytes of it can be written.
+    bytes: usize,
+    /// Where the iterator was before.
+    before: IterState,
+}
+
+/// Step 1 and 2: pins up to `want` bytes of `from`. `None` if the buffer is the target; `refused` says
+/// whether a fault was refused for that reason.
+fn pin(
     from: &mut IovIter<'_>,
     want: usize,
+    inode: &Inode,
     pages: &RangeInclusive<u64>,
-    exclusive: bool,
-    active: &Active,
-) -> Result<Part> {
-    let inode = iocb.inode();
+    refused: impl Fn() -> bool,
+) -> Result<Option<Pinned>> {
     let device = inode.super_block().device();
     let before = from.save();
     let mut attempt = 1;
     let (buffer, stopped) = loop {
         let (buffer, stopped) = PinnedBuffer::pin(from, want, device.dma_alignment());
-        if active.refused() || overlaps(buffer.page_owners(), inode, pages) {
+        if refused() || overlaps(buffer.page_owners(), inode, pages) {
             from.restore(&before);
-            return Ok(Part::Overlap);
+            return Ok(None);
         }
         // A page that has left its page cache since it was found may have been one of the range. If
         // it is looked for again, the fault handler will say.
@@ -278,27 +290,51 @@ fn write_user_part(
         from.restore(&before);
         return Err(stopped.err().unwrap_or(EFAULT));
     }
-    let part = shut_out(iocb, exclusive, active, |iocb| buffer.write(iocb, bytes));
-    from.restore(&before);
-    if let Ok(Part::Written(n)) = part {
-        from.advance(n);
+    Ok(Some(Pinned {
+        buffer,
+        bytes,
+        before,
+    }))
+}
+
+impl Pinned {
+    /// Step 3 and 4. Leaves `from` behind what was written.
+    fn write(
+        self,
+        iocb: &mut Kiocb<'_, ToyFs>,
+        from: &mut IovIter<'_>,
+        exclusive: bool,
+        active: Option<&Active>,
+    ) -> Result<Part> {
+        let part = shut_out(iocb, exclusive, active, |iocb| {
+            self.buffer.write(iocb, self.bytes)
+        });
+        from.restore(&self.before);
+        if let Ok(Part::Written(n)) = part {
+            from.advance(n);
+        }
+        part
     }
-    part
 }
 
 /// Step 3 and 4: has `write` done while nobody can add pages to the cache.
 fn shut_out(
     iocb: &mut Kiocb<'_, ToyFs>,
     exclusive: bool,
-    active: &Active,
+    active: Option<&Active>,
     write: impl FnOnce(&mut Kiocb<'_, ToyFs>) -> Result<usize>,
 ) -> Result<Part> {
     let inode = iocb.inode();
     let _block = lock_pages(inode, State::Block)?;
-    active.set_blocking(true);
+    let blocking = |on| {
+        if let Some(active) = active {
+            active.set_blocking(on);
+        }
+    };
+    blocking(true);
     let pos = iocb.pos();
     let written = write(iocb);
-    active.set_blocking(false);
+    blocking(false);
     match written {
         Ok(n) => {
             if exclusive {
@@ -346,9 +382,9 @@ fn fall_back(
     iocb.direct_fallback(from, done, written)
 }
 
-/// `selfdio=retry`: faults the buffer in, shuts the cache out, writes without faults, and starts over
-/// if the pages are gone again. With the buffer in the range they always are: the invalidation that
-/// precedes the write takes them away. Ends when the task is killed.
+/// `selfdio=retry`: without a marker. Faults the buffer in, and if it is the target, so that shutting
+/// the cache out will take its pages away, does just that and starts over. Ends when the task is
+/// killed.
 fn write_retrying(
     iocb: &mut Kiocb<'_, ToyFs>,
     from: &mut IovIter<'_>,
@@ -356,33 +392,36 @@ fn write_retrying(
 ) -> Progress {
     let inode = iocb.inode();
     let stats = inode.super_block().data().stats();
+    let (pos, last) = (iocb.pos(), iocb.pos() + from.len() as u64 - 1);
+    let pages = (pos >> BLOCK_LOG2)..=(last >> BLOCK_LOG2);
     let mut done = 0;
     while !from.is_empty() {
         if fatal_signal_pending() {
             return Progress::Stopped(done, EINTR);
         }
-        let wrote = lock_pages(inode, State::Block).and_then(|_block| {
-            let pos = iocb.pos();
-            let n = from.without_faults(|from| direct_rw(iocb, from, DirectFlags::WaitPartial))?;
-            if hold.is_exclusive() {
-                finish(inode, pos, n)?;
+        let want = from.len().min(PART);
+        let part = match pin(from, want, inode, &pages, || false) {
+            Ok(Some(pinned)) => pinned.write(iocb, from, hold.is_exclusive(), None),
+            Ok(None) => {
+                stats.retries.inc();
+                lock_pages(inode, State::Block).map(|_block| {
+                    // Should a page be in use, the next round finds it again.
+                    let _ = inode.invalidate_pages(pos, last);
+                    Part::Overlap
+                })
             }
-            Ok(n)
-        });
-        match wrote {
-            Ok(n) => done += n,
-            Err(EFAULT) => {}
-            Err(ENOTBLK) => return Progress::FallBack(done),
+            Err(e) => Err(e),
+        };
+        match part {
+            Ok(Part::Written(n)) => {
+                done += n;
+                if n < want {
+                    return Progress::Stopped(done, EFAULT);
+                }
+            }
+            Ok(Part::Overlap) => {}
+            Ok(Part::Busy) => return Progress::FallBack(done),
             Err(e) => return Progress::Stopped(done, e),
-        }
-        if from.is_empty() {
-            break;
-        }
-        stats.retries.inc();
-        // A window that is surely less than memory.
-        let window = from.len().min(PART);
-        if from.fault_in_readable(window) == window {
-            return Progress::Stopped(done, EFAULT);
         }
     }
     Progress::Done(done)

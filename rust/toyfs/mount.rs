@@ -237,6 +237,9 @@ impl FileSystem for ToyFs {
         if !wait {
             return Ok(());
         }
+        // The VFS has written the inodes before it waited for their data, whose completion made
+        // unwritten blocks ordinary ones: once more.
+        sb.sync_inodes();
         sb.device().sync()?;
         sb.device().flush()
     }

@@ -198,8 +198,6 @@ pub(crate) enum DirectFlags {
     AsAsked,
     /// Done when the call returns; durability is left to the caller.
     Wait,
-    /// As `Wait`; a page fault ends the request with what was done so far.
-    WaitPartial,
 }
 
 /// Reads or writes past the page cache. Wraps `iomap_dio_rw()`.
@@ -218,10 +216,6 @@ pub(crate) fn direct_rw<T: FileSystem + DirOps + FileOps + MappingOps>(
             bindings::iomap_dio_rw(iocb, iter.as_raw(), ops, ptr::null(), 0, ptr::null_mut(), 0)
         });
     }
-    let dio_flags = match flags {
-        DirectFlags::WaitPartial => bindings::IOMAP_DIO_FORCE_WAIT | bindings::IOMAP_DIO_PARTIAL,
-        _ => bindings::IOMAP_DIO_FORCE_WAIT,
-    };
     let mut part = iocb.sync_part();
     // SAFETY: Valid request and tables; the copy is not used after the call, which waits.
     let ret = from_ssize(unsafe {
@@ -230,7 +224,7 @@ pub(crate) fn direct_rw<T: FileSystem + DirOps + FileOps + MappingOps>(
             iter.as_raw(),
             ops,
             ptr::null(),
-            dio_flags,
+            bindings::IOMAP_DIO_FORCE_WAIT,
             ptr::null_mut(),
             0,
         )

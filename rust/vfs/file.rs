@@ -196,12 +196,6 @@ impl IovIter<'_> {
         unsafe { bindings::iov_iter_advance(self.0, bytes) }
     }
 
-    /// Faults the first `bytes` in for reading. Returns how many of them could not be.
-    pub(crate) fn fault_in_readable(&mut self, bytes: usize) -> usize {
-        // SAFETY: Valid iterator.
-        unsafe { bindings::fault_in_iov_iter_readable(self.0, bytes) }
-    }
-
     /// Runs `f` on no more than the next `max` bytes.
     pub(crate) fn limited<R>(&mut self, max: usize, f: impl FnOnce(&mut Self) -> R) -> R {
         let len = self.len();
@@ -212,16 +206,6 @@ impl IovIter<'_> {
         let left = self.len();
         // SAFETY: As above.
         unsafe { bindings::vfs_iov_iter_reexpand(self.0, left + hidden) };
-        ret
-    }
-
-    /// Runs `f` with page faults on the memory refused: accesses fail instead of faulting.
-    pub(crate) fn without_faults<R>(&mut self, f: impl FnOnce(&mut Self) -> R) -> R {
-        // SAFETY: Valid iterator.
-        unsafe { bindings::vfs_iov_iter_set_nofault(self.0, true) };
-        let ret = f(self);
-        // SAFETY: As above.
-        unsafe { bindings::vfs_iov_iter_set_nofault(self.0, false) };
         ret
     }
 }

@@ -174,6 +174,25 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Inode<T> {
         ret
     }
 
+    /// Writes back and drops the pages with the bytes `pos..=last` from the cache; `EBUSY` if one is
+    /// in use. Wraps `invalidate_inode_pages2_range()`.
+    pub(crate) fn invalidate_pages(&self, pos: u64, last: u64) -> Result {
+        let mapping = self.raw_mapping();
+        // SAFETY: Valid mapping.
+        unsafe {
+            to_result(bindings::filemap_write_and_wait_range(
+                mapping,
+                pos as i64,
+                last as i64,
+            ))?;
+            to_result(bindings::invalidate_inode_pages2_range(
+                mapping,
+                pos as usize >> bindings::PAGE_SHIFT,
+                last as usize >> bindings::PAGE_SHIFT,
+            ))
+        }
+    }
+
     /// Sets the size and drops the pages beyond it.
     pub(crate) fn truncate_pages(&self, size: u64) {
         // SAFETY: Valid inode; the caller holds `i_rwsem` and `invalidate_lock` exclusively.

@@ -21,7 +21,9 @@ mod super_block;
 pub(crate) use self::{
     block_device::{BlockDevice, NofsScope},
     dio::{direct_rw, DirectFlags, PageOwner, PinnedBuffer},
-    file::{fatal_signal_pending, Fault, FaultResult, FileOps, IovIter, Kiocb, PageMkwrite},
+    file::{
+        fatal_signal_pending, Fault, FaultResult, FileOps, IovIter, IterState, Kiocb, PageMkwrite,
+    },
     inode::{
         Attr, DirEmitter, DirOps, Idmap, Inode, InodeLock, InodeLockShared, NewInode, StatDio,
         Timestamp,

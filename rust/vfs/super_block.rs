@@ -268,6 +268,15 @@ impl<T: FileSystem> SuperBlock<T> {
         unsafe { bindings::vfs_sb_rdonly(self.as_raw()) }
     }
 
+    /// Writes all dirty inodes and waits. To be called from [`FileSystem::sync_fs`] only, where
+    /// `s_umount` is held.
+    ///
+    /// Wraps `sync_inodes_sb()`.
+    pub(crate) fn sync_inodes(&self) {
+        // SAFETY: Valid super block.
+        unsafe { bindings::sync_inodes_sb(self.as_raw()) }
+    }
+
     /// The name of the device, for messages.
     pub(crate) fn id(&self) -> &CStr {
         // SAFETY: `s_id` is NUL-terminated and constant after mounting.

@@ -81,6 +81,7 @@
 use super::env::{
     Acquire,
     Atomic,
+    Hint,
     Inner,
     NoPreempt,
     Parker,
@@ -171,6 +172,14 @@ const fn admits(w: u64, s: State) -> bool {
 #[inline(always)]
 const fn entered(w: u64, s: State, n: u64) -> u64 {
     ((w & !PHASE) | phase(s)) + n * ONE
+}
+
+/// Whether to spin again after `vain` waits in a row that did so in vain.
+///
+/// The lock does not know whether the holders are running, only whether spinning has been of use.
+/// Where they sleep it soon stops, but for a try now and then in case things have changed.
+const fn spin_pays(vain: u32) -> bool {
+    vain < 4 || vain % 64 == 0
 }
 
 /// The waiter is awake and looks at its stage by itself.
@@ -267,6 +276,8 @@ pub(crate) struct Raw {
     /// The oldest waiter of each state. Circular, doubly linked. Protected by `inner`.
     queue: [Shared<*const Waiter>; 2],
     inner: Inner,
+    /// How many waits in a row have been spun in vain.
+    vain: Hint,
 }
 
 // SAFETY: The word is atomic, the queues are only touched under `inner`. What the queues point to
@@ -282,6 +293,7 @@ impl Raw {
             word: Atomic::new(0),
             queue: [Shared::new(ptr::null()), Shared::new(ptr::null())],
             inner,
+            vain: Hint::new(),
         }
     }
 
@@ -369,16 +381,25 @@ impl Raw {
     #[cold]
     #[inline(never)]
     pub(crate) fn acquire_slow(&self, s: State, mut how: Wait) -> Result<(), GiveUp> {
+        let vain = self.vain.get();
+        let spins = spin_pays(vain) && how.may_spin();
+        if spins && self.spin(s, &mut how) {
+            self.vain.set(0);
+            return Ok(());
+        }
+
         let waiter = Waiter::new(s, how.since());
         if self.enter_or_queue(&waiter, how.grace_over()) {
             return Ok(());
         }
 
-        while how.spin() {
+        while spins && how.spin() {
             if waiter.stage.load(Acquire) == GRANTED {
+                self.vain.set(0);
                 return Ok(());
             }
         }
+        self.vain.set(vain.wrapping_add(1));
         // If this fails, the waiter has been granted, which the loop sees first.
         let _ = waiter.stage.cmpxchg(SPINNING, PARKED, Relaxed);
 
@@ -401,6 +422,23 @@ impl Raw {
                 }
             }
         }
+    }
+
+    /// Waits for an entrance without queueing. `true` if it entered.
+    ///
+    /// Ends as soon as somebody is in a queue: those come first. The time spent here is part of
+    /// the grace of this waiter, so what [fairness](self#fairness) says holds from its arrival.
+    fn spin(&self, s: State, how: &mut Wait) -> bool {
+        while how.spin() {
+            let w = self.word.load(Relaxed);
+            if w & WAIT_ANY != 0 {
+                break;
+            }
+            if admits(w, s) && self.try_acquire(s) {
+                return true;
+            }
+        }
+        false
     }
 
     /// Enters if the word admits it (`true`), or queues.

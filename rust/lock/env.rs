@@ -14,6 +14,10 @@ pub(super) use kernel::sync::atomic::{Acquire, Atomic, Relaxed, Release};
 /// A point in time that never comes.
 pub(super) const NEVER: u64 = u64::MAX;
 
+/// How long a waiter spins before it sleeps, in nanoseconds: about what sleeping and waking cost, and
+/// what a rwsem grants those who spin on readers.
+const SPIN_NS: u64 = 25_000;
+
 /// How long a waiter waits before it shuts the door of the other state, in nanoseconds.
 static GRACE: Atomic<u64> = Atomic::new(super::DEFAULT_GRACE_NS);
 
@@ -99,6 +103,25 @@ impl Drop for InnerGuard<'_> {
     }
 }
 
+/// A number that may be wrong.
+pub(super) struct Hint(Atomic<u32>);
+
+impl Hint {
+    pub(super) const fn new() -> Self {
+        Self(Atomic::new(0))
+    }
+
+    pub(super) fn get(&self) -> u32 {
+        self.0.load(Relaxed)
+    }
+
+    pub(super) fn set(&self, value: u32) {
+        if self.get() != value {
+            self.0.store(value, Relaxed);
+        }
+    }
+}
+
 /// Preemption is off while this lives: whoever grants finishes what it began.
 pub(super) struct NoPreempt(());
 
@@ -153,9 +176,17 @@ impl Wait {
         true
     }
 
-    /// Whether to look again before going to sleep.
+    /// Whether there is any point in looking again before going to sleep.
+    pub(super) fn may_spin(&self) -> bool {
+        // SAFETY: Always safe to call.
+        unsafe { ffi::two_state_lock_may_spin() }
+    }
+
+    /// Whether to look again before going to sleep. Takes a moment.
     pub(super) fn spin(&mut self) -> bool {
-        false
+        let until = self.grace.min(self.timeout).min(self.since + SPIN_NS);
+        // SAFETY: Always safe to call.
+        unsafe { ffi::two_state_lock_spin(until) }
     }
 
     /// Waits for the grant only, from now on.

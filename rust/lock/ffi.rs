@@ -13,6 +13,8 @@ extern "C" {
     pub(super) fn two_state_lock_inner_unlock(lock: *mut bindings::raw_spinlock_t, flags: usize);
     pub(super) fn two_state_lock_preempt_disable();
     pub(super) fn two_state_lock_preempt_enable();
+    pub(super) fn two_state_lock_may_spin() -> bool;
+    pub(super) fn two_state_lock_spin(until: u64) -> bool;
     pub(super) fn two_state_lock_killed() -> bool;
     pub(super) fn two_state_lock_prepare(killable: bool);
     pub(super) fn two_state_lock_finish();

@@ -3,11 +3,13 @@
  * What the two-state shared lock needs of the kernel and only C can say: macros, static inlines
  * and _RET_IP_.
  */
+#include <linux/cpumask.h>
 #include <linux/hrtimer.h>
 #include <linux/lockdep.h>
 #include <linux/preempt.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
+#include <linux/timekeeping.h>
 #include <linux/spinlock.h>
 #include <trace/events/lock.h>
 
@@ -46,6 +48,23 @@ void two_state_lock_preempt_disable(void)
 void two_state_lock_preempt_enable(void)
 {
 	preempt_enable();
+}
+
+/* Whether a holder can be running while this task spins. */
+bool two_state_lock_may_spin(void)
+{
+	return num_online_cpus() > 1;
+}
+
+/* A moment of spinning; false if it should end. */
+bool two_state_lock_spin(u64 until)
+{
+	int i;
+
+	/* Reading the clock is slow on some machines, so not every time. */
+	for (i = 0; i < 8; i++)
+		cpu_relax();
+	return !need_resched() && ktime_get_ns() < until;
 }
 
 bool two_state_lock_killed(void)

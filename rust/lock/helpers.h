@@ -12,6 +12,8 @@ unsigned long two_state_lock_inner_lock(raw_spinlock_t *lock);
 void two_state_lock_inner_unlock(raw_spinlock_t *lock, unsigned long flags);
 void two_state_lock_preempt_disable(void);
 void two_state_lock_preempt_enable(void);
+bool two_state_lock_may_spin(void);
+bool two_state_lock_spin(u64 until);
 bool two_state_lock_killed(void);
 void two_state_lock_prepare(bool killable);
 void two_state_lock_finish(void);

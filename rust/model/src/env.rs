@@ -165,6 +165,21 @@ impl Inner {
     }
 }
 
+/// Always the same: what it advises must not matter for what the model checks.
+pub struct Hint;
+
+impl Hint {
+    pub const fn new() -> Self {
+        Self
+    }
+
+    pub fn get(&self) -> u32 {
+        0
+    }
+
+    pub fn set(&self, _: u32) {}
+}
+
 pub struct NoPreempt(());
 
 impl NoPreempt {
@@ -198,6 +213,10 @@ impl Wait {
 
     pub fn grace_over(&mut self) -> bool {
         self.grace_over
+    }
+
+    pub fn may_spin(&self) -> bool {
+        self.spins > 0
     }
 
     pub fn spin(&mut self) -> bool {

@@ -62,7 +62,7 @@ const fn spin(state: char, until: Until) -> Step {
     Step {
         state,
         until,
-        spins: 1,
+        spins: 2,
     }
 }
 

@@ -18,7 +18,6 @@ SHELL := /bin/bash
 ifdef KDIR
 # A kernel of one's own: as any out-of-tree module, in this directory unless MO= names another.
 KBUILD := $(MAKE) -C $(KDIR) M=$(CURDIR) $(if $(MO),MO=$(MO)) $(if $(LLVM),LLVM=$(LLVM))
-unexport VM
 
 modules modules_install: FORCE
 	@scripts/build $(KDIR) $@ $(if $(MO),MO=$(abspath $(MO))) $(if $(LLVM),LLVM=$(LLVM)) \

@@ -262,6 +262,8 @@ pub(crate) enum Woken {
     Perhaps,
     /// Its grace is over. Reported once.
     Grace,
+    /// It has waited so long that somebody should be told. Reported once.
+    Long,
     /// It shall not wait any longer.
     Stop(GiveUp),
 }
@@ -412,6 +414,7 @@ impl Raw {
             match how.park(&waiter.parker) {
                 Woken::Perhaps => (),
                 Woken::Grace => self.shut_door(&waiter),
+                Woken::Long => how.tell(s, self),
                 Woken::Stop(why) => {
                     if self.give_up(&waiter) {
                         return Err(why);

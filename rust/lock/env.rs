@@ -4,10 +4,10 @@
 //!
 //! The model checker on the host has a file of the same shape.
 
-use super::core::{GiveUp, Woken};
+use super::core::{GiveUp, Raw, State, Woken};
 use super::ffi;
 use core::{cell::UnsafeCell, ptr::NonNull};
-use kernel::{bindings, task::Task, types::Opaque};
+use kernel::{bindings, prelude::*, task::Task, types::Opaque};
 
 pub(super) use kernel::sync::atomic::{Acquire, Atomic, Relaxed, Release};
 
@@ -23,6 +23,13 @@ static GRACE: Atomic<u64> = Atomic::new(super::DEFAULT_GRACE_NS);
 
 pub(super) fn set_grace(ns: u64) {
     GRACE.store(ns, Relaxed);
+}
+
+/// How long a waiter waits before the log says so, in nanoseconds.
+static LONG: Atomic<u64> = Atomic::new(30_000_000_000);
+
+pub(super) fn set_long(ns: u64) -> u64 {
+    LONG.xchg(ns, Relaxed)
 }
 
 pub(super) fn grace() -> u64 {
@@ -60,11 +67,33 @@ impl<T: Copy> Shared<T> {
     }
 }
 
+#[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
+const SPIN: u8 = bindings::lockdep_wait_type_LD_WAIT_SPIN as u8;
+
 /// The inner lock: a raw spinlock, taken with interrupts off, because a release is legal in
 /// hard-irq context.
 pub(super) struct Inner(Opaque<bindings::raw_spinlock_t>);
 
 impl Inner {
+    /// A lock that needs no more initialisation, if it is in a `static`.
+    pub(super) const fn new_static() -> Self {
+        // SAFETY: A raw spinlock that is all zero is valid, and unlocked.
+        let lock: bindings::raw_spinlock_t = unsafe { ::core::mem::zeroed() };
+        #[cfg(CONFIG_DEBUG_SPINLOCK)]
+        let lock = bindings::raw_spinlock_t {
+            magic: bindings::SPINLOCK_MAGIC,
+            owner_cpu: u32::MAX,
+            owner: ::core::ptr::without_provenance_mut(usize::MAX),
+            ..lock
+        };
+        #[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
+        let lock = bindings::raw_spinlock_t {
+            dep_map: super::DepMap::spec(c"two_state_lock_inner", SPIN),
+            ..lock
+        };
+        Self(Opaque::new(lock))
+    }
+
     /// A lock that [`Inner::init`] still has to initialise.
     pub(super) const fn uninit() -> Self {
         Self(Opaque::uninit())
@@ -147,6 +176,8 @@ pub(super) struct Wait {
     grace: u64,
     /// When the waiter gives up, or [`NEVER`].
     timeout: u64,
+    /// When the log is told, or [`NEVER`].
+    long: u64,
     killable: bool,
 }
 
@@ -159,6 +190,7 @@ impl Wait {
             since,
             grace: since.saturating_add(grace()),
             timeout: since.saturating_add(timeout),
+            long: since.saturating_add(LONG.load(Relaxed)),
             killable,
         }
     }
@@ -196,6 +228,15 @@ impl Wait {
         self.killable = false;
     }
 
+    /// Tells the log what the lock looks like to a task that has waited for `state` for long. After
+    /// that the task sleeps without a time limit of ours, so the hung-task detector sees it.
+    pub(super) fn tell(&self, state: State, lock: &Raw) {
+        // SAFETY: `current` is valid; its process id does not change.
+        let pid = unsafe { (*Task::current_raw()).pid };
+        let s = (now() - self.since) / 1_000_000_000;
+        pr_warn!("pid {pid} has waited for {state:?} for {s} s: {lock:?}\n");
+    }
+
     /// Sleeps until woken, or until one of the times of `self` comes.
     ///
     /// To be called after [`Parker::prepare`].
@@ -205,7 +246,7 @@ impl Wait {
             parker.finish();
             return Woken::Stop(GiveUp::Signal);
         }
-        let until = self.grace.min(self.timeout);
+        let until = self.grace.min(self.timeout).min(self.long);
         // SAFETY: The task state was set by `prepare`.
         if !unsafe { ffi::two_state_lock_sleep(until) } {
             return Woken::Perhaps;
@@ -213,6 +254,9 @@ impl Wait {
         if self.grace == until {
             self.grace = NEVER;
             Woken::Grace
+        } else if self.long == until {
+            self.long = NEVER;
+            Woken::Long
         } else {
             Woken::Stop(GiveUp::Timeout)
         }

@@ -98,6 +98,23 @@ struct DepMap {
 
 #[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
 impl DepMap {
+    /// The map of a lock in a `static`, whose address is its class.
+    const fn spec(name: &'static CStr, wait_type: u8) -> bindings::lockdep_map {
+        bindings::lockdep_map {
+            name: name.as_ptr().cast(),
+            wait_type_inner: wait_type,
+            // SAFETY: A map that is all zero is valid.
+            ..unsafe { ::core::mem::zeroed() }
+        }
+    }
+
+    const fn new_static(name: &'static CStr) -> Self {
+        const SLEEP: u8 = bindings::lockdep_wait_type_LD_WAIT_SLEEP as u8;
+        Self {
+            map: Opaque::new(Self::spec(name, SLEEP)),
+        }
+    }
+
     fn new(name: &'static CStr, key: Pin<&'static LockClassKey>) -> impl PinInit<Self> {
         // SAFETY: `slot` is valid for a `DepMap`, which is nothing but the map.
         unsafe {
@@ -142,6 +159,10 @@ impl DepMap {
 
 #[cfg(not(CONFIG_DEBUG_LOCK_ALLOC))]
 impl DepMap {
+    const fn new_static(_name: &'static CStr) -> Self {
+        Self {}
+    }
+
     fn new(_name: &'static CStr, _key: Pin<&'static LockClassKey>) -> impl PinInit<Self> {
         pin_init!(Self {})
     }
@@ -227,6 +248,26 @@ impl TwoStateSharedLock {
             dep_map <- DepMap::new(name, key),
             _pin: PhantomPinned,
         })
+    }
+
+    /// A lock for a `static`. Its address is its lockdep class.
+    ///
+    /// # Safety
+    ///
+    /// The value must be the initialiser of a `static`.
+    ///
+    /// # Examples
+    ///
+    /// ```ignore
+    /// // SAFETY: In a `static`.
+    /// static LOCK: TwoStateSharedLock = unsafe { TwoStateSharedLock::new_static(c"LOCK") };
+    /// ```
+    pub(crate) const unsafe fn new_static(name: &'static CStr) -> Self {
+        Self {
+            raw: Raw::new(env::Inner::new_static()),
+            dep_map: DepMap::new_static(name),
+            _pin: PhantomPinned,
+        }
     }
 
     /// Takes the lock in `state`. Sleeps until it can, whatever happens.
@@ -406,10 +447,16 @@ const SHOWN: usize = 8;
 
 impl fmt::Debug for TwoStateSharedLock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.raw.fmt(f)
+    }
+}
+
+impl fmt::Debug for Raw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Collected first: the formatter's sink is not ours to call with the inner lock held.
         let mut waiters = [(State::Add, 0, 0, false); SHOWN];
         let mut n = 0;
-        let snapshot = self.raw.inspect(|w| {
+        let snapshot = self.inspect(|w| {
             if let Some(slot) = waiters.get_mut(n) {
                 *slot = (w.state, w.parker.pid(), w.since, w.overdue);
             }

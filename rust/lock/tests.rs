@@ -581,6 +581,40 @@ mod suite {
         Ok(())
     }
 
+    /// Who waits for long says so, once, and goes on waiting.
+    #[test]
+    fn long_wait() -> Result {
+        let o = Owner::new()?;
+        let before = env::set_long(10_000_000);
+        for s in BOTH {
+            let held = o.lock.lock(s).hand_off();
+            let body = || drop(o.lock.lock(s.other()));
+            let thread = Thread::spawn(&body)?;
+            assert!(o.soon(|o| o.waiting(s.other())));
+            sleep(30);
+            assert!(o.waiting(s.other()));
+            drop(held);
+            drop(thread);
+            assert!(o.idle());
+        }
+        env::set_long(before);
+        Ok(())
+    }
+
+    #[test]
+    fn in_a_static() {
+        // SAFETY: In a `static`.
+        static LOCK: TwoStateSharedLock = unsafe { TwoStateSharedLock::new_static(c"LOCK") };
+        for s in BOTH {
+            let held = LOCK.lock(s).hand_off();
+            let late = LOCK.lock_timeout(s.other(), Delta::from_millis(1));
+            assert_eq!(late.err(), Some(ETIMEDOUT));
+            LOCK.raw.inspect(|_| ());
+            drop(held);
+            assert_eq!(LOCK.snapshot().held, None);
+        }
+    }
+
     #[test]
     fn grace_is_settable() {
         let before = grace();

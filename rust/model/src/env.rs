@@ -3,7 +3,7 @@
 // What `core.rs` runs on: loom. Of the same shape as `rust/lock/env.rs`. Included once per variant
 // of `core.rs`, so it must not begin with inner documentation.
 
-use super::core::Woken;
+use super::core::{Raw, State, Woken};
 use crate::ghost;
 use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::{
@@ -226,6 +226,8 @@ impl Wait {
         self.spins -= 1;
         true
     }
+
+    pub fn tell(&self, _: State, _: &Raw) {}
 
     pub fn insist(&mut self) {
         self.script = &[];

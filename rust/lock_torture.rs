@@ -186,6 +186,9 @@ impl Drop for Thread<'_> {
     }
 }
 
+/// # Safety
+///
+/// `data` must be a `Job` that lives until the thread has been joined.
 unsafe extern "C" fn run(data: *mut c_void) -> c_int {
     // SAFETY: `data` is the job of this thread, which lives until the thread is joined.
     let job = unsafe { &*data.cast::<Job<'_>>() };
@@ -494,6 +497,9 @@ struct InIrq<'a> {
     handed: ::core::cell::Cell<Option<lock::HandedOff<'a>>>,
 }
 
+/// # Safety
+///
+/// `data` must be an `InIrq` that nobody else looks at until this has returned.
 unsafe extern "C" fn from_irq(data: *mut c_void) {
     // SAFETY: `data` is an `InIrq` that lives until this has returned, and only this looks at.
     let irq = unsafe { &*data.cast::<InIrq<'_>>() };
@@ -619,58 +625,58 @@ fn lockdep_case(name: &str) -> Result {
     let alloc = || unsafe { torture::lock_torture_alloc() };
     match name {
         "bad-recursion-add" => {
-            let _1 = a.add();
-            let _2 = a.add();
+            let _first = a.add();
+            let _second = a.add();
         }
         "bad-recursion-block" => {
-            let _1 = a.block();
-            let _2 = a.block();
+            let _first = a.block();
+            let _second = a.block();
         }
         // Would wait for ever; the time-out ends it, the report comes before.
         "bad-recursion-mixed" => {
-            let _1 = a.add();
-            let _2 = a.lock_timeout(Block, Delta::from_millis(1));
+            let _first = a.add();
+            let _second = a.lock_timeout(Block, Delta::from_millis(1));
         }
         // Two objects of one class without a subclass.
         "bad-nesting" => {
-            let _1 = a.add();
-            let _2 = a2.block();
+            let _first = a.add();
+            let _second = a2.block();
         }
         "good-recursion" => {
             for s in [Add, Block] {
                 drop(a.lock(s));
-                let _1 = a.lock(s);
-                let _2 = a2.lock_nested(s, 1);
+                let _first = a.lock(s);
+                let _second = a2.lock_nested(s, 1);
             }
         }
         "bad-abba-mixed" => {
             {
-                let _1 = a.add();
-                let _2 = b.block();
+                let _first = a.add();
+                let _second = b.block();
             }
-            let _1 = b.add();
-            let _2 = a.block();
+            let _first = b.add();
+            let _second = a.block();
         }
         "bad-abba-add" => {
             {
-                let _1 = a.add();
-                let _2 = b.add();
+                let _first = a.add();
+                let _second = b.add();
             }
-            let _1 = b.add();
-            let _2 = a.add();
+            let _first = b.add();
+            let _second = a.add();
         }
         "good-abba" => {
             for (x, y) in [(Add, Block), (Block, Add), (Add, Add), (Block, Block)] {
-                let _1 = a.lock(x);
-                let _2 = b.lock(y);
+                let _first = a.lock(x);
+                let _second = b.lock(y);
             }
             // A try_lock does not wait, so it may come in any order.
-            let _1 = b.add();
-            let _2 = a.try_lock(Add);
+            let _first = b.add();
+            let _second = a.try_lock(Add);
         }
         "bad-mutex" => {
             within(mutex, || drop(a.add()));
-            let _1 = a.block();
+            let _first = a.block();
             within(mutex, || ());
         }
         "good-mutex" => {
@@ -680,7 +686,7 @@ fn lockdep_case(name: &str) -> Result {
         }
         "bad-mmap-lock" => {
             within(mmap, || drop(a.add()));
-            let _1 = a.block();
+            let _first = a.block();
             within(mmap, || ());
         }
         "good-mmap-lock" => {
@@ -690,14 +696,14 @@ fn lockdep_case(name: &str) -> Result {
         }
         "bad-fs-reclaim" => {
             {
-                let _1 = a.block();
+                let _first = a.block();
                 alloc();
             }
             within(reclaim, || drop(a.add()));
         }
         "good-fs-reclaim" => {
             for s in [Add, Block] {
-                let _1 = a.lock(s);
+                let _first = a.lock(s);
                 alloc();
             }
         }
@@ -726,7 +732,7 @@ fn lockdep_case(name: &str) -> Result {
         "good-uninit" => drop(a.add()),
         "bad-assert" => a.assert_held(Add),
         "bad-assert-state" => {
-            let _1 = a.add();
+            let _first = a.add();
             a.assert_held(Block);
         }
         "good-assert" => {

@@ -101,7 +101,7 @@ impl DepMap {
     /// The map of a lock in a `static`, whose address is its class.
     const fn spec(name: &'static CStr, wait_type: u8) -> bindings::lockdep_map {
         bindings::lockdep_map {
-            name: name.as_ptr().cast(),
+            name: name.to_bytes_with_nul().as_ptr(),
             wait_type_inner: wait_type,
             // SAFETY: A map that is all zero is valid.
             ..unsafe { ::core::mem::zeroed() }

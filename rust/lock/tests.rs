@@ -114,6 +114,9 @@ struct Thread<'a> {
     job: KBox<Job<'a>>,
 }
 
+/// # Safety
+///
+/// `data` must be a `Job` that lives until the thread has been joined.
 unsafe extern "C" fn entry(data: *mut c_void) -> c_int {
     // SAFETY: `data` is the thread's job, which lives until the thread was joined.
     let job = unsafe { &*data.cast::<Job<'_>>() };

@@ -33,7 +33,8 @@ static STATICS: FsStatics = FsStatics::new();
 /// What toyfs keeps about a mount.
 #[pin_data]
 pub(crate) struct Super {
-    /// The super block as it was read.
+    /// The super block as it was read. Its state is what an unmount puts back: a file system that was
+    /// not unmounted cleanly once has not become clean by being mounted again.
     pub(super) format: Superblock,
     /// Checksum seed of this file system's metadata.
     pub(super) seed: u32,
@@ -208,7 +209,7 @@ impl FileSystem for ToyFs {
         if read_only != sb.is_read_only() {
             if read_only {
                 // The VFS has stopped all writers and synced.
-                set_state_durably(sb.device(), format::State::Clean)?;
+                set_state_durably(sb.device(), sb.data().format.state)?;
             } else {
                 check_writable(&sb.data().format, sb.id())?;
                 set_state_durably(sb.device(), format::State::Dirty)?;
@@ -227,7 +228,8 @@ impl FileSystem for ToyFs {
         }
         // What must be on disk before the mark that says so.
         let synced = sb.device().sync().and_then(|()| sb.device().flush());
-        if let Err(e) = synced.and_then(|()| set_state_durably(sb.device(), format::State::Clean)) {
+        if let Err(e) = synced.and_then(|()| set_state_durably(sb.device(), sb.data().format.state))
+        {
             let id = sb.id();
             pr_err!("{id}: could not be unmounted cleanly: {e:?}\n");
         }
@@ -252,7 +254,7 @@ impl FileSystem for ToyFs {
             magic: format::STATFS_MAGIC,
             blocks: data.format.data.len,
             free: allocator.free_block_count(),
-            available: allocator.free_block_count(),
+            available: allocator.available_block_count(),
             files: data.format.inode_count,
             files_free: allocator.free_inode_count(),
             name_len: dir::NAME_MAX as u32,

@@ -133,9 +133,9 @@ const SCENARIOS: &[Scenario] = &[
         what: "3 tasks x 2, waiters look again before they sleep",
         preemptions: 2,
         tasks: &[
-            &[spin('A', Strict), spin('B', Open)],
+            &[spin('A', Strict), step('B', Open)],
             &[spin('B', Grace), step('A', Signal)],
-            &[spin('A', Open), spin('B', GraceSignal)],
+            &[step('A', Open), step('B', GraceSignal)],
         ],
     },
     Scenario {

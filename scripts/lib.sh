@@ -6,6 +6,7 @@
 set -euo pipefail
 unset MAKEFLAGS MFLAGS MAKELEVEL CDPATH
 umask 022
+PATH=$PATH:/usr/sbin:/sbin
 
 # A script that another one called ends with it, whatever ended that one.
 if [ -n "${TOYFS_NESTED:-}" ] && [ "$TOYFS_NESTED" != $$ ] && [ -z "${BASH_EXECUTION_STRING:-}" ]; then
@@ -83,11 +84,15 @@ need_host() {
 		case $command in '' | '#'*) continue ;; esac
 		command -v "$command" >/dev/null || missing+=("$package")
 	done <"$TOP/scripts/packages.host"
-	((${#missing[@]})) || return 0
 	if [ "$(id -u)" != 0 ]; then
-		die "missing on this host: ${missing[*]}
+		# Without root, a range of user ids of one's own stands in for those of the tree.
+		command -v newuidmap >/dev/null || missing+=(uidmap)
+		((${#missing[@]} == 0)) || die "missing on this host: ${missing[*]}
 As root: apt-get install ${missing[*]}"
+		grep -q "^$(id -un):" /etc/subuid || die "$(id -un) has no range of user ids in /etc/subuid.
+As root: usermod --add-subuids 500000-565535 --add-subgids 500000-565535 $(id -un)"
 	fi
+	((${#missing[@]})) || return 0
 	export DEBIAN_FRONTEND=noninteractive
 	step "installing on the host: ${missing[*]}" "$CACHE/log/host.log" '' \
 		sh -c 'apt-get update && exec apt-get install -y --no-install-recommends "$@"' sh "${missing[@]}"
@@ -107,11 +112,14 @@ ends_with_us() {
 # with it, also when we are killed.
 private() {
 	local user=()
-	[ "$(id -u)" = 0 ] || user=(--user --map-root-user)
+	[ "$(id -u)" = 0 ] || user=(--user --map-root-user --map-auto)
 	setpriv --pdeathsig KILL unshare "${user[@]}" --mount --pid --fork --kill-child --propagation private \
 		bash -c '. "$0/scripts/lib.sh"; "$@"' "$TOP" "$@" <&0 &
 	ends_with_us $! KILL
 }
+
+# remove PATH...: also when it holds files of the ids that stand in for the tree's.
+remove() { private rm -rf --one-file-system "$@"; }
 
 # ---- Below: only called inside private ----
 

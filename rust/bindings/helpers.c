@@ -414,3 +414,8 @@ u32 vfs_random_u32(void)
 {
 	return get_random_u32();
 }
+
+bool vfs_iocb_is_dsync(const struct kiocb *iocb)
+{
+	return iocb_is_dsync(iocb);
+}

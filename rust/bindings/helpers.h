@@ -113,6 +113,7 @@ struct iomap_ioend *vfs_ioend_of_bio(struct bio *bio);
 ssize_t vfs_generic_write_sync(struct kiocb *iocb, ssize_t count);
 void vfs_file_accessed(struct file *file);
 u32 vfs_random_u32(void);
+bool vfs_iocb_is_dsync(const struct kiocb *iocb);
 
 #ifdef __BINDGEN__
 /* Macros whose casts and shifts bindgen does not evaluate. */

@@ -240,6 +240,10 @@ impl FileOps for ToyFs {
         sync_metadata(inode)
     }
 
+    fn direct_write_ended(inode: &Inode) {
+        inode.data().pages.release_handed_off(State::Block);
+    }
+
     fn fault(inode: &Inode, fault: Fault<'_, ToyFs>) -> FaultResult {
         if cfg!(mutant_marker_ignored) {
             return fault.serve();

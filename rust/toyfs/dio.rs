@@ -14,7 +14,8 @@
 //!    pages any more. iomap writes back and invalidates the range and does the write, from the
 //!    pinned pages. Nothing faults, nothing touches user memory: a fault of this task on this file
 //!    would be a bug, and is reported as one.
-//! 4. When the write is done it releases `Block` and unpins.
+//! 4. When the write is done it releases `Block` and unpins. An asynchronous request that changes no
+//!    metadata is left in flight, with `Block` handed to its completion.
 //!
 //! A direct read takes no state: it changes nothing that the cache holds, and what it waits for in a
 //! fault never waits for it.
@@ -30,8 +31,8 @@ use crate::{
     lock::State,
     marker::{self, Active, MappingId},
     vfs::{
-        direct_rw, fatal_signal_pending, DirectFlags, InodeLock, InodeLockShared, IovIter,
-        IterState, Kiocb, PageOwner, PinnedBuffer,
+        direct_rw, direct_write_later, fatal_signal_pending, DirectFlags, InodeLock,
+        InodeLockShared, IovIter, IterState, Kiocb, PageOwner, PinnedBuffer,
     },
 };
 use core::ops::RangeInclusive;
@@ -118,6 +119,8 @@ enum Part {
     Overlap,
     /// The page cache could not be invalidated. Nothing was written.
     Busy,
+    /// The write is in flight. The request, the iterator and the inode are no longer ours.
+    Queued,
 }
 
 fn write_locked(iocb: &mut Kiocb<'_, ToyFs>, from: &mut IovIter<'_>) -> Result<usize> {
@@ -155,6 +158,7 @@ fn write_locked(iocb: &mut Kiocb<'_, ToyFs>, from: &mut IovIter<'_>) -> Result<u
             }
         }
         Progress::FallBack(n) => fall_back(iocb, from, hold, n),
+        Progress::Queued => Err(EIOCBQUEUED),
     }
 }
 
@@ -166,6 +170,8 @@ enum Progress {
     Stopped(usize, Error),
     /// So many bytes; the rest is to go through the page cache.
     FallBack(usize),
+    /// It is in flight.
+    Queued,
 }
 
 /// Writes `from` part by part.
@@ -178,10 +184,17 @@ fn write_parts(
     let (pos, len) = (iocb.pos(), from.len() as u64);
     // The pages of the whole request, also if it is done in parts.
     let pages = (pos >> BLOCK_LOG2)..=((pos + len - 1) >> BLOCK_LOG2);
+    let ending = if hold.is_exclusive() {
+        Ending::Metadata
+    } else if iocb.may_complete_later() && len <= PART as u64 {
+        Ending::Later
+    } else {
+        Ending::Now
+    };
     let mut done = 0;
     while !from.is_empty() {
         let want = from.len().min(PART);
-        match write_part(iocb, from, want, &pages, hold.is_exclusive()) {
+        match write_part(iocb, from, want, &pages, ending) {
             Ok(Part::Written(n)) => {
                 done += n;
                 if n < want {
@@ -196,10 +209,22 @@ fn write_parts(
                 };
             }
             Ok(Part::Busy) => return Progress::FallBack(done),
+            Ok(Part::Queued) => return Progress::Queued,
             Err(e) => return Progress::Stopped(done, e),
         }
     }
     Progress::Done(done)
+}
+
+/// What there is to do when the data is on the device.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// Nothing, and whoever made the request waits for it.
+    Now,
+    /// Nothing, and nobody waits: the completion does the rest.
+    Later,
+    /// The size or the map changes. `i_rwsem` is held exclusively.
+    Metadata,
 }
 
 /// Whether one of `owners` is a page of `pages` of `inode`'s page cache.
@@ -224,22 +249,25 @@ fn write_part(
     from: &mut IovIter<'_>,
     want: usize,
     pages: &RangeInclusive<u64>,
-    exclusive: bool,
+    ending: Ending,
 ) -> Result<Part> {
     let inode = iocb.inode();
     inode.super_block().data().stats().direct_writes.inc();
     marker::with(MappingId::of(inode.mapping()), pages.clone(), |active| {
         if from.is_user_backed() {
             match pin(from, want, inode, pages, || active.refused())? {
-                Some(pinned) => pinned.write(iocb, from, exclusive, Some(active)),
+                Some(pinned) => pinned.write(iocb, from, ending, Some(active)),
                 None => Ok(Part::Overlap),
             }
         } else if overlaps(from.page_owners(), inode, pages) {
             Ok(Part::Overlap)
         } else {
             // Pages of the kernel's, or pinned by it: they need no faults and stay where they are.
-            shut_out(iocb, exclusive, Some(active), |iocb| {
-                from.limited(want, |from| direct_rw(iocb, from, DirectFlags::Wait))
+            shut_out(iocb, ending, Some(active), |iocb| {
+                from.limited(want, |from| match ending {
+                    Ending::Later => direct_write_later(iocb, from, None),
+                    Ending::Now | Ending::Metadata => direct_rw(iocb, from, DirectFlags::Wait),
+                })
             })
         }
     })?
@@ -303,13 +331,22 @@ impl Pinned {
         self,
         iocb: &mut Kiocb<'_, ToyFs>,
         from: &mut IovIter<'_>,
-        exclusive: bool,
+        ending: Ending,
         active: Option<&Active>,
     ) -> Result<Part> {
-        let part = shut_out(iocb, exclusive, active, |iocb| {
-            self.buffer.write(iocb, self.bytes)
+        let Pinned {
+            buffer,
+            bytes,
+            before,
+        } = self;
+        let part = shut_out(iocb, ending, active, |iocb| match ending {
+            // What cannot be had all at once has to end short, here.
+            Ending::Later if from.is_empty() && bytes == buffer.len() => {
+                buffer.write_later(iocb, bytes)
+            }
+            _ => buffer.write(iocb, bytes),
         });
-        from.restore(&self.before);
+        from.restore(&before);
         if let Ok(Part::Written(n)) = part {
             from.advance(n);
         }
@@ -320,28 +357,39 @@ impl Pinned {
 /// Step 3 and 4: has `write` done while nobody can add pages to the cache.
 fn shut_out(
     iocb: &mut Kiocb<'_, ToyFs>,
-    exclusive: bool,
+    ending: Ending,
     active: Option<&Active>,
     write: impl FnOnce(&mut Kiocb<'_, ToyFs>) -> Result<usize>,
 ) -> Result<Part> {
     let inode = iocb.inode();
-    let _block = lock_pages(inode, State::Block)?;
+    let block = lock_pages(inode, State::Block)?;
     let blocking = |on| {
         if let Some(active) = active {
             active.set_blocking(on);
         }
     };
-    blocking(true);
     let pos = iocb.pos();
-    let written = write(iocb);
+    blocking(true);
+    let written = if ending == Ending::Later {
+        // Before the write: its completion may come at any time.
+        let block = block.hand_off();
+        let written = write(iocb);
+        if written == Err(EIOCBQUEUED) {
+            block.keep();
+        }
+        written
+    } else {
+        let written = write(iocb);
+        if let (Ok(n), Ending::Metadata) = (&written, ending) {
+            finish(inode, pos, *n)?;
+        }
+        drop(block);
+        written
+    };
     blocking(false);
     match written {
-        Ok(n) => {
-            if exclusive {
-                finish(inode, pos, n)?;
-            }
-            Ok(Part::Written(n))
-        }
+        Ok(n) => Ok(Part::Written(n)),
+        Err(EIOCBQUEUED) => Ok(Part::Queued),
         Err(ENOTBLK) => Ok(Part::Busy),
         Err(e) => Err(e),
     }
@@ -401,7 +449,14 @@ fn write_retrying(
         }
         let want = from.len().min(PART);
         let part = match pin(from, want, inode, &pages, || false) {
-            Ok(Some(pinned)) => pinned.write(iocb, from, hold.is_exclusive(), None),
+            Ok(Some(pinned)) => {
+                let ending = if hold.is_exclusive() {
+                    Ending::Metadata
+                } else {
+                    Ending::Now
+                };
+                pinned.write(iocb, from, ending, None)
+            }
             Ok(None) => {
                 stats.retries.inc();
                 lock_pages(inode, State::Block).map(|_block| {
@@ -419,7 +474,7 @@ fn write_retrying(
                     return Progress::Stopped(done, EFAULT);
                 }
             }
-            Ok(Part::Overlap) => {}
+            Ok(Part::Overlap | Part::Queued) => {}
             Ok(Part::Busy) => return Progress::FallBack(done),
             Err(e) => return Progress::Stopped(done, e),
         }

@@ -7,12 +7,12 @@
 use super::{
     file::{FileOps, IovIter, Kiocb},
     from_ssize,
-    inode::DirOps,
+    inode::{DirOps, Inode},
     mapping::MappingOps,
     super_block::{FileSystem, Tables},
 };
 use crate::bindings;
-use core::{mem, ptr, slice};
+use core::{cell::UnsafeCell, marker::PhantomData, mem, ptr, slice};
 use kernel::{error::Result, page::PAGE_SIZE, prelude::*};
 
 /// Whom a run of pages of a buffer belongs to.
@@ -163,9 +163,26 @@ impl PinnedBuffer {
         iocb: &mut Kiocb<'_, T>,
         bytes: usize,
     ) -> Result<usize> {
+        let mut iter = self.iter(bytes);
+        direct_rw(iocb, &mut IovIter(&mut iter), DirectFlags::Wait)
+    }
+
+    /// As [`PinnedBuffer::write`], but may leave the write in flight: see [`direct_write_later`].
+    pub(crate) fn write_later<T: FileSystem + DirOps + FileOps + MappingOps>(
+        self,
+        iocb: &mut Kiocb<'_, T>,
+        bytes: usize,
+    ) -> Result<usize> {
+        // The array that the iterator points to does not move with the buffer.
+        let mut iter = self.iter(bytes);
+        direct_write_later(iocb, &mut IovIter(&mut iter), Some(self))
+    }
+
+    /// An iterator over the first `bytes`. It must not be used after the buffer is dropped.
+    fn iter(&self, bytes: usize) -> bindings::iov_iter {
         // SAFETY: Initialised next.
         let mut iter: bindings::iov_iter = unsafe { mem::zeroed() };
-        // SAFETY: The array outlives the iterator, which is done with when the write returns.
+        // SAFETY: The array is valid for as long as the buffer is.
         unsafe {
             bindings::iov_iter_bvec(
                 &mut iter,
@@ -175,7 +192,7 @@ impl PinnedBuffer {
                 bytes.min(self.bytes),
             )
         };
-        direct_rw(iocb, &mut IovIter(&mut iter), DirectFlags::Wait)
+        iter
     }
 }
 
@@ -231,4 +248,85 @@ pub(crate) fn direct_rw<T: FileSystem + DirOps + FileOps + MappingOps>(
     });
     iocb.set_pos(part.ki_pos);
     ret
+}
+
+/// A direct write in flight: its own request, and that of the caller.
+#[repr(C)]
+struct InFlight<T> {
+    part: UnsafeCell<bindings::kiocb>,
+    original: *mut bindings::kiocb,
+    buffer: Option<PinnedBuffer>,
+    _fs: PhantomData<T>,
+}
+
+/// Writes past the page cache. `buffer`, if any, is what `from` is over, and is kept until the write
+/// has ended.
+///
+/// # Errors
+///
+/// `EIOCBQUEUED` if the write is in flight: [`FileOps::direct_write_ended`] is called when it ends, and
+/// `iocb` is completed then. With any other result it has ended, and that function is not called.
+///
+/// `fs/backing-file.c` wraps requests in the same way.
+pub(crate) fn direct_write_later<T: FileSystem + DirOps + FileOps + MappingOps>(
+    iocb: &mut Kiocb<'_, T>,
+    from: &mut IovIter<'_>,
+    buffer: Option<PinnedBuffer>,
+) -> Result<usize> {
+    let mut part = iocb.sync_part();
+    part.ki_complete = Some(InFlight::<T>::end);
+    let request = KBox::new(
+        InFlight::<T> {
+            part: UnsafeCell::new(part),
+            original: iocb.as_raw(),
+            buffer,
+            _fs: PhantomData,
+        },
+        GFP_KERNEL,
+    )?;
+    let request = KBox::into_raw(request);
+    // SAFETY: Valid request and tables. If the call returns EIOCBQUEUED, `end` frees the request, and
+    // may have done so; until it returns, iomap keeps `end` from being called.
+    let ret = unsafe {
+        bindings::iomap_dio_rw(
+            (*request).part.get(),
+            from.as_raw(),
+            &Tables::<T>::IOMAP_OPS,
+            ptr::null(),
+            0,
+            ptr::null_mut(),
+            0,
+        )
+    };
+    let ret = from_ssize(ret);
+    if ret != Err(EIOCBQUEUED) {
+        // SAFETY: Not queued, so `end` is not called: the request is ours again.
+        let mut request = unsafe { KBox::from_raw(request) };
+        iocb.set_pos(request.part.get_mut().ki_pos);
+    }
+    ret
+}
+
+impl<T: FileSystem + DirOps + FileOps + MappingOps> InFlight<T> {
+    /// `kiocb->ki_complete()`.
+    ///
+    /// # Safety
+    ///
+    /// `part` must be that of a request of [`direct_write_later`] that was queued; called once.
+    unsafe extern "C" fn end(part: *mut bindings::kiocb, ret: isize) {
+        // SAFETY: The request was boxed and is given up here. The original request, and its file, stay
+        // until its own completion is called.
+        unsafe {
+            let request = KBox::from_raw(part.cast::<InFlight<T>>());
+            let original = request.original;
+            (*original).ki_pos = (*part).ki_pos;
+            T::direct_write_ended(Inode::from_raw(bindings::vfs_file_inode(
+                (*original).ki_filp,
+            )));
+            drop(request);
+            if let Some(complete) = (*original).ki_complete {
+                complete(original, ret);
+            }
+        }
+    }
 }

@@ -27,6 +27,11 @@ pub(crate) trait FileOps: FileSystem {
     /// Makes the metadata durable that the file's data, already written, needs.
     fn fsync(inode: &Inode<Self>, datasync: bool) -> Result;
 
+    /// A write that [`PinnedBuffer::write_later`](super::PinnedBuffer::write_later) or
+    /// [`direct_write_later`](super::direct_write_later) left in flight has ended, well or not. Called
+    /// in any context, hard interrupts included, before the request completes.
+    fn direct_write_ended(inode: &Inode<Self>);
+
     /// A page fault on a mapping of the file. To be answered by [`Fault::serve`] or
     /// [`Fault::refuse`].
     fn fault(inode: &Inode<Self>, fault: Fault<'_, Self>) -> FaultResult;
@@ -72,6 +77,13 @@ impl<'a, T: FileSystem> Kiocb<'a, T> {
     /// Without sleeping (`RWF_NOWAIT`).
     pub(crate) fn is_nowait(&self) -> bool {
         self.has(bindings::VFS_IOCB_NOWAIT)
+    }
+
+    /// Whether the request may be completed after the call that made it returned, and without making
+    /// anything durable.
+    pub(crate) fn may_complete_later(&self) -> bool {
+        // SAFETY: Valid request.
+        self.0.ki_complete.is_some() && !unsafe { bindings::vfs_iocb_is_dsync(self.0) }
     }
 
     /// Checks limits and permissions of a write, finds the position of an append, and shortens

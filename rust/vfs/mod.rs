@@ -20,7 +20,7 @@ mod super_block;
 
 pub(crate) use self::{
     block_device::{BlockDevice, NofsScope},
-    dio::{direct_rw, DirectFlags, PageOwner, PinnedBuffer},
+    dio::{direct_rw, direct_write_later, DirectFlags, PageOwner, PinnedBuffer},
     file::{
         fatal_signal_pending, Fault, FaultResult, FileOps, IovIter, IterState, Kiocb, PageMkwrite,
     },

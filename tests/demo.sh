@@ -9,7 +9,7 @@ dir=$(cd "$(dirname "$0")" && pwd) || exit 1
 dev=${SCRATCH_DEV:-$TEST_DEV}
 mnt=$(mktemp -d /tmp/toyfs-demo.XXXXXX) || exit 1
 loaded=no
-pages=16
+pages=1
 seconds=5
 
 finish()
@@ -97,7 +97,7 @@ row()
 	fi || failure=${failure:-"$1, $2 buffer: wrong data in the file"}
 }
 
-echo "write(F, $pages pages) with O_DIRECT; the buffer is a cold mapping of the same pages of F (self) or of others (disjoint)"
+echo "write(F, one page) with O_DIRECT; the buffer is a cold mapping of the same page of F (self) or of another (disjoint)"
 echo
 printf '%-10s %-10s %-34s %12s %9s\n' strategy buffer 'write(2) returned' took retries
 printf '%.0s-' $(seq 79)

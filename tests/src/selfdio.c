@@ -411,6 +411,19 @@ int main(int argc, char **argv)
 		printf("dirty pages: %llu added by a failed operation\n",
 		       (unsigned long long)(after.dirty - before.dirty));
 	}
+	/* The fault on a page that is to be overwritten is refused, not served by reading the page for nothing. */
+	for (int i = 0; i < nsegs && ret < 0 && is_write && err == EFAULT; i++) {
+		struct seg *s = &segs[i];
+		struct cachestat_ cs;
+
+		if (s->map && s->state == COLD && !s->unmap && same_file(s->path) && s->off >= off / PAGE * PAGE &&
+		    s->off + s->maplen <= (off + total + PAGE - 1) / PAGE * PAGE &&
+		    cachestat_of(s->fd, s->off, s->maplen, &cs) && cs.cached) {
+			failures++;
+			printf("%llu pages of a cold buffer were read for nothing\n",
+			       (unsigned long long)cs.cached);
+		}
+	}
 	done = ret > 0 ? (size_t)ret : 0;
 
 	/* What the file must hold now. */

@@ -134,7 +134,7 @@ impl Random {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        (self.0 >> 11) % n
+        (self.0 >> 11).checked_rem(n).unwrap_or(0)
     }
 
     fn state(&mut self) -> State {
@@ -209,7 +209,7 @@ fn with_threads(
     let cpus = unsafe { torture::lock_torture_cpus() };
     let mut threads = KVec::with_capacity(n, GFP_KERNEL)?;
     for i in 0..n {
-        let cpu = bind.then(|| i as u32 % cpus);
+        let cpu = bind.then(|| (i as u32).checked_rem(cpus).unwrap_or(0));
         threads.push(Thread::spawn(body, i, cpu)?, GFP_KERNEL)?;
     }
     meanwhile(&threads);

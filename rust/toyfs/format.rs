@@ -752,13 +752,9 @@ impl Inode {
         let used = (inode.extent_count as usize).min(INLINE_EXTENTS);
         let mut end = 0;
         let records = raw.get(INODE_EXTENTS..).unwrap_or(&[]);
-        for (slot, record) in inode
-            .inline
-            .iter_mut()
-            .zip(records.chunks_exact(EXTENT_SIZE))
-            .take(used)
-        {
-            *slot = Extent::decode(record)?;
+        for (i, slot) in inode.inline.iter_mut().enumerate().take(used) {
+            let record = records.get(i * EXTENT_SIZE..(i + 1) * EXTENT_SIZE);
+            *slot = Extent::decode(record.unwrap_or(&[]))?;
             if slot.file_block < end {
                 return Err(Corrupt("extents overlap or are out of order"));
             }

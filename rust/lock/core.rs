@@ -209,7 +209,7 @@ impl Waiter {
             prev: Shared::new(ptr::null()),
             queued: Shared::new(false),
             overdue: Shared::new(false),
-            stage: Atomic::new(SPINNING),
+            stage: Atomic::<u32>::new(SPINNING),
             state,
             since,
             parker: Parker::new(),
@@ -292,7 +292,7 @@ impl Raw {
     /// An idle lock around `inner`.
     pub(crate) const fn new(inner: Inner) -> Self {
         Self {
-            word: Atomic::new(0),
+            word: Atomic::<u64>::new(0),
             queue: [Shared::new(ptr::null()), Shared::new(ptr::null())],
             inner,
             vain: Hint::new(),

@@ -35,11 +35,6 @@ const MUTANTS: &[Mutant] = &[
         to: "            waiter.parker.prepare(&how);\n            if false {",
     },
     Mutant {
-        name: "waiter_not_forgotten",
-        from: "                return false;\n            }\n            self.unlink(waiter);\n            let mut gone = 0;\n            if self.queue[s.index()].get().is_null() {\n                gone |= wait(s);\n            }",
-        to: "                return false;\n            }\n            self.unlink(waiter);\n            let mut gone = 0;\n            if false {\n                gone |= wait(s);\n            }",
-    },
-    Mutant {
         name: "grant_lost_on_cancel",
         from: "            if !waiter.queued.get() {\n                return false;\n            }\n            self.unlink(waiter);",
         to: "            if !waiter.queued.get() {\n                return true;\n            }\n            self.unlink(waiter);",

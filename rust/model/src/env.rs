@@ -9,7 +9,6 @@ use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::{
     cell::{OnceCell, RefCell},
     collections::HashMap,
-    sync::Arc,
 };
 
 pub struct Relaxed;
@@ -31,7 +30,7 @@ impl Order for Release {
 }
 
 /// The part of `kernel::sync::atomic::Atomic` that the lock uses. loom's atomics cannot be made in
-/// a `const fn`, so they come into being at the first access.
+/// a `const fn`, so that of the word comes into being at the first access.
 pub struct Atomic<T: Prim>(T, OnceCell<T::Loom>);
 
 pub trait Prim: Copy {
@@ -54,10 +53,6 @@ impl Prim for u64 {
 }
 
 impl<T: Prim> Atomic<T> {
-    pub const fn new(value: T) -> Self {
-        Self(value, OnceCell::new())
-    }
-
     fn get(&self) -> &T::Loom {
         self.1.get_or_init(|| self.0.make())
     }
@@ -65,6 +60,10 @@ impl<T: Prim> Atomic<T> {
 
 /// The word: every change is shown to the ghost, which knows what may never happen.
 impl Atomic<u64> {
+    pub const fn new(value: u64) -> Self {
+        Self(value, OnceCell::new())
+    }
+
     pub fn load<O: Order>(&self, _: O) -> u64 {
         self.get().load(O::SUCCESS)
     }
@@ -86,12 +85,20 @@ impl Atomic<u64> {
     }
 
     pub fn fetch_add<O: Order>(&self, n: u64, _: O) -> u64 {
-        self.get().fetch_add(n, O::SUCCESS)
+        let old = self.get().fetch_add(n, O::SUCCESS);
+        ghost::word(old, old.wrapping_add(n));
+        old
     }
 }
 
 /// The stage of a waiter.
 impl Atomic<u32> {
+    /// Comes into being here and now: the task that waits need not be the first to access it, but
+    /// does make it.
+    pub fn new(value: u32) -> Self {
+        Self(value, OnceCell::from(value.make()))
+    }
+
     pub fn load<O: Order>(&self, _: O) -> u32 {
         self.get().load(O::SUCCESS)
     }
@@ -157,11 +164,17 @@ impl Inner {
         Self(OnceCell::new())
     }
 
-    pub fn lock(&self) -> loom::sync::MutexGuard<'_, ()> {
-        self.0
-            .get_or_init(|| loom::sync::Mutex::new(()))
-            .lock()
-            .unwrap()
+    pub fn lock(&self) -> InnerGuard<'_> {
+        let lock = self.0.get_or_init(|| loom::sync::Mutex::new(()));
+        InnerGuard(lock.lock().unwrap())
+    }
+}
+
+pub struct InnerGuard<'a>(loom::sync::MutexGuard<'a, ()>);
+
+impl Drop for InnerGuard<'_> {
+    fn drop(&mut self) {
+        ghost::inner_unlock();
     }
 }
 
@@ -258,7 +271,9 @@ struct Task {
     thread: loom::thread::Thread,
 }
 
-pub struct Parker(Arc<Task>, OnceCell<()>);
+/// The task is leaked: in the kernel its reference count orders its end, which is not what is being
+/// checked here.
+pub struct Parker(&'static Task, OnceCell<()>);
 
 impl Parker {
     pub fn new() -> Self {
@@ -266,7 +281,7 @@ impl Parker {
             run: AtomicU32::new(RUNNING),
             thread: loom::thread::current(),
         };
-        Self(Arc::new(task), OnceCell::new())
+        Self(Box::leak(Box::new(task)), OnceCell::new())
     }
 
     fn touch(&self) {
@@ -278,7 +293,7 @@ impl Parker {
     pub fn prepare(&self, _how: &Wait) {
         self.touch();
         let address = std::ptr::from_ref(self) as usize;
-        TASKS.with(|t| t.borrow_mut().insert(address, self.0.clone()));
+        TASKS.with(|t| t.borrow_mut().insert(address, self.0));
         self.0.run.swap(ASLEEP, Ordering::AcqRel);
     }
 
@@ -293,18 +308,18 @@ impl Parker {
         // The other task may run now, as it may between any two instructions; loom needs something
         // that both access, and that is there even if `self` should not be.
         let address = std::ptr::from_ref(self) as usize;
-        let task = TASKS.with(|t| t.borrow().get(&address).cloned());
+        let task = TASKS.with(|t| t.borrow().get(&address).copied());
         if let Some(task) = task {
             task.run.load(Ordering::Relaxed);
         }
         self.touch();
-        Waker(self.0.clone())
+        Waker(self.0)
     }
 }
 
 thread_local! {
     /// The tasks that have prepared to sleep, by the address of their parker.
-    static TASKS: RefCell<HashMap<usize, Arc<Task>>> = RefCell::default();
+    static TASKS: RefCell<HashMap<usize, &'static Task>> = RefCell::default();
 }
 
 impl Drop for Parker {
@@ -319,7 +334,7 @@ pub fn reset() {
     TASKS.with(|t| t.borrow_mut().clear());
 }
 
-pub struct Waker(Arc<Task>);
+pub struct Waker(&'static Task);
 
 impl Waker {
     pub fn wake(self) {

@@ -34,6 +34,8 @@ struct Waiting {
 
 #[derive(Default)]
 struct Ghost {
+    /// The word.
+    now: u64,
     /// How many phases of each state have begun.
     phases: [u64; 2],
     waiting: Vec<Waiting>,
@@ -115,6 +117,7 @@ pub fn leaving(state: usize) {
 /// The word changed.
 pub fn word(old: u64, new: u64) {
     with(|g| {
+        g.now = new;
         let (held, holds) = (old / ONE, new / ONE);
         let s = phase(new);
         assert!(new & 0xe0 == 0, "reserved bits set");
@@ -175,6 +178,17 @@ pub fn word(old: u64, new: u64) {
                 });
             }
         }
+    });
+}
+
+/// The inner lock is about to be released: nobody may be left waiting for a state that is open.
+pub fn inner_unlock() {
+    with(|g| {
+        let s = phase(g.now);
+        assert!(
+            g.now < ONE || g.now & wait(s) == 0 || g.now & shut(s) != 0,
+            "somebody is left waiting in front of an open door"
+        );
     });
 }
 

@@ -149,6 +149,16 @@ const SCENARIOS: &[Scenario] = &[
         ],
     },
     Scenario {
+        name: "door-opens",
+        what: "3 tasks, a waiter gives up behind whose door another waits",
+        preemptions: 3,
+        tasks: &[
+            &[step('A', Open)],
+            &[step('B', StrictSignal)],
+            &[step('A', Open)],
+        ],
+    },
+    Scenario {
         name: "batch",
         what: "4 tasks, two waiters of one state at once",
         preemptions: 2,

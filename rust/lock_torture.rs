@@ -152,17 +152,25 @@ type Body<'a> = &'a (dyn Fn(usize) + Sync);
 struct Job<'a> {
     body: Body<'a>,
     index: usize,
+    done: Atomic<u32>,
 }
 
 /// A kernel thread that is joined when dropped.
 struct Thread<'a> {
     task: *mut bindings::task_struct,
-    _job: KBox<Job<'a>>,
+    job: KBox<Job<'a>>,
 }
 
 impl<'a> Thread<'a> {
     fn spawn(body: Body<'a>, index: usize, cpu: Option<u32>) -> Result<Self> {
-        let job = KBox::new(Job { body, index }, GFP_KERNEL)?;
+        let job = KBox::new(
+            Job {
+                body,
+                index,
+                done: Atomic::new(0),
+            },
+            GFP_KERNEL,
+        )?;
         let data = (&raw const *job).cast_mut().cast();
         let cpu = cpu.map_or(-1, |c| c as c_int);
         // SAFETY: `run` gets the job, which lives until the thread has been joined.
@@ -170,7 +178,7 @@ impl<'a> Thread<'a> {
         if task.is_null() {
             return Err(ENOMEM);
         }
-        Ok(Self { task, _job: job })
+        Ok(Self { task, job })
     }
 
     fn kill(&self) {
@@ -181,6 +189,10 @@ impl<'a> Thread<'a> {
 
 impl Drop for Thread<'_> {
     fn drop(&mut self) {
+        // A thread that is stopped before it began would not run at all.
+        while self.job.done.load(Acquire) == 0 {
+            sleep_us(200);
+        }
         // SAFETY: The task was spawned by `spawn` and is joined once.
         unsafe { torture::lock_torture_join(self.task) }
     }
@@ -193,6 +205,7 @@ unsafe extern "C" fn run(data: *mut c_void) -> c_int {
     // SAFETY: `data` is the job of this thread, which lives until the thread is joined.
     let job = unsafe { &*data.cast::<Job<'_>>() };
     (job.body)(job.index);
+    job.done.store(1, Release);
     // SAFETY: In a kernel thread, called once.
     unsafe { torture::lock_torture_park() };
     0

@@ -149,7 +149,12 @@ fn ask(subject: &Subject, kind: Kind, asker: State, ns: u64) -> Result<Waits> {
     let mut elapsed = 0;
     let body = |me: usize| {
         // Out of step with each other, so that the holds overlap.
-        sleep_us((CHAIN_HOLD_US * me as u64).checked_div(n as u64).unwrap_or(0) + 1);
+        sleep_us(
+            (CHAIN_HOLD_US * me as u64)
+                .checked_div(n as u64)
+                .unwrap_or(0)
+                + 1,
+        );
         while stop.load(Relaxed) == 0 {
             subject.hold(kind, asker.other(), u64::MAX, || {
                 sleep_us(CHAIN_HOLD_US);

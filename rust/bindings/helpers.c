@@ -242,6 +242,16 @@ void vfs_folio_lock(struct folio *folio)
 	folio_lock(folio);
 }
 
+void vfs_folio_get(struct folio *folio)
+{
+	folio_get(folio);
+}
+
+bool vfs_folio_test_uptodate(const struct folio *folio)
+{
+	return folio_test_uptodate(folio);
+}
+
 void vfs_folio_put(struct folio *folio)
 {
 	folio_put(folio);

@@ -6,7 +6,7 @@
 //! page comes in while a direct write keeps the cache shut:
 //!
 //! - readahead gives up if that would need waiting (its folios are locked),
-//! - the read of one folio unlocks it, waits, and has its caller start over,
+//! - the read of one folio unlocks it, waits, and locks it again,
 //! - a buffered write waits before it takes the folio,
 //! - `page_mkwrite` waits before it takes the folio: the page is in the cache already, but dirtying
 //!   it between a direct write's writeback and its invalidation would make that fail.
@@ -27,7 +27,7 @@ use crate::{
     marker::{self, Verdict},
     vfs::{
         Extent, ExtentKind, Fault, FaultResult, FileOps, IomapFlags, IovIter, Kiocb, LockedFolio,
-        MappingOps, NofsScope, PageMkwrite, ReadFolio, Readahead,
+        MappingOps, NofsScope, PageMkwrite, ReadFolio, Readahead, Relocked,
     },
 };
 use kernel::prelude::*;
@@ -299,10 +299,15 @@ impl MappingOps for ToyFs {
         if let Some(_add) = pages.try_lock(State::Add) {
             return Ok(folio.submit_read());
         }
-        drop(folio);
-        inode.super_block().data().stats().read_retries.inc();
-        drop(lock_pages(inode, State::Add)?);
-        Ok(ReadFolio::Retry)
+        inode.super_block().data().stats().read_waits.inc();
+        let folio = folio.unlock();
+        let _add = lock_pages(inode, State::Add)?;
+        // Not dropped in between: the lock is fair, but a caller who starts over is a newcomer.
+        match folio.lock(inode) {
+            Relocked::Unread(folio) => Ok(folio.submit_read()),
+            Relocked::Uptodate => Ok(ReadFolio::Submitted),
+            Relocked::Gone => Ok(ReadFolio::Retry),
+        }
     }
 
     fn readahead(inode: &Inode, readahead: Readahead<'_, ToyFs>) {

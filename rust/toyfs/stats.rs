@@ -56,8 +56,8 @@ counters! {
     lock_waits,
     /// Readahead given up because direct writes had shut the cache.
     readahead_skipped,
-    /// Reads of a folio that waited for direct writes and started over.
-    read_retries,
+    /// Reads of a folio that waited for direct writes.
+    read_waits,
     /// Rounds of `selfdio=retry`.
     retries,
     /// Direct writes that ended through the page cache.

@@ -53,7 +53,8 @@ pub(crate) trait MappingOps: FileSystem {
 
 /// What [`MappingOps::read_folio`] has done.
 pub(crate) enum ReadFolio {
-    /// Submitted the read; the folio is unlocked when it completes.
+    /// Submitted the read, and the folio is unlocked when it completes; or found the folio read by
+    /// somebody else, and unlocked it.
     Submitted,
     /// Unlocked the folio without reading: the caller is to look it up again
     /// (`AOP_TRUNCATED_PAGE`).
@@ -135,6 +136,55 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> LockedFolio<'_, T> {
         // SAFETY: Locked and not uptodate, as the function expects.
         unsafe { bindings::vfs_iomap_bio_read_folio(this.0, &Tables::<T>::IOMAP_OPS) }
         ReadFolio::Submitted
+    }
+}
+
+impl<'a, T> LockedFolio<'a, T> {
+    /// Unlocks the folio and keeps it, in order to wait for something else.
+    pub(crate) fn unlock(self) -> UnlockedFolio<'a, T> {
+        // SAFETY: Locked, so valid; the reference keeps it so.
+        unsafe { bindings::vfs_folio_get(self.0) };
+        UnlockedFolio(self.0, PhantomData)
+    }
+}
+
+/// A folio that [`LockedFolio::unlock`] has unlocked.
+pub(crate) struct UnlockedFolio<'a, T>(*mut bindings::folio, PhantomData<&'a T>);
+
+/// What has become of an [`UnlockedFolio`].
+pub(crate) enum Relocked<'a, T> {
+    /// It is as it was: locked and not uptodate.
+    Unread(LockedFolio<'a, T>),
+    /// Somebody else has read it.
+    Uptodate,
+    /// It is no longer in the page cache of its inode.
+    Gone,
+}
+
+impl<'a, T: FileSystem + DirOps + FileOps + MappingOps> UnlockedFolio<'a, T> {
+    /// Locks the folio again and looks what has happened to it.
+    pub(crate) fn lock(self, inode: &Inode<T>) -> Relocked<'a, T> {
+        // SAFETY: The value holds a reference.
+        unsafe { bindings::vfs_folio_lock(self.0) };
+        let locked = LockedFolio(self.0, PhantomData);
+        // SAFETY: While the folio is locked its mapping is stable.
+        unsafe {
+            let mapping = (*self.0).__bindgen_anon_1.__bindgen_anon_1.mapping;
+            if mapping != inode.raw_mapping() {
+                Relocked::Gone
+            } else if bindings::vfs_folio_test_uptodate(self.0) {
+                Relocked::Uptodate
+            } else {
+                Relocked::Unread(locked)
+            }
+        }
+    }
+}
+
+impl<T> Drop for UnlockedFolio<'_, T> {
+    fn drop(&mut self) {
+        // SAFETY: The value holds a reference.
+        unsafe { bindings::vfs_folio_put(self.0) }
     }
 }
 

@@ -28,7 +28,9 @@ pub(crate) use self::{
         Attr, DirEmitter, DirOps, Idmap, Inode, InodeLock, InodeLockShared, NewInode, StatDio,
         Timestamp,
     },
-    mapping::{Extent, ExtentKind, IomapFlags, LockedFolio, MappingOps, ReadFolio, Readahead},
+    mapping::{
+        Extent, ExtentKind, IomapFlags, LockedFolio, MappingOps, ReadFolio, Readahead, Relocked,
+    },
     super_block::{
         FileSystem, FsStatics, Options, PendingSuper, Registration, SeqWriter, StatFs, SuperBlock,
         SuperGeometry,

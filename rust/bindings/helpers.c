@@ -46,6 +46,16 @@ bool vfs_sb_rdonly(const struct super_block *sb)
 	return sb_rdonly(sb);
 }
 
+void vfs_sb_start_intwrite(struct super_block *sb)
+{
+	sb_start_intwrite(sb);
+}
+
+void vfs_sb_end_intwrite(struct super_block *sb)
+{
+	sb_end_intwrite(sb);
+}
+
 void vfs_sb_start_pagefault(struct super_block *sb)
 {
 	sb_start_pagefault(sb);
@@ -79,6 +89,13 @@ struct address_space *vfs_bdev_mapping(struct block_device *bdev)
 u64 vfs_huge_encode_dev(dev_t dev)
 {
 	return huge_encode_dev(dev);
+}
+
+/* An inode of iget_locked() that could not be filled in: nobody may find it any more. */
+void vfs_abandon_new_inode(struct inode *inode)
+{
+	remove_inode_hash(inode);
+	discard_new_inode(inode);
 }
 
 void vfs_inode_lock(struct inode *inode)
@@ -225,11 +242,6 @@ bool vfs_dir_emit_dots(struct file *file, struct dir_context *ctx)
 	return dir_emit_dots(file, ctx);
 }
 
-struct folio *vfs_read_mapping_folio(struct address_space *mapping, pgoff_t index)
-{
-	return read_mapping_folio(mapping, index, NULL);
-}
-
 /* The locked folio at @index, created when it is not cached; its contents are not read. */
 struct folio *vfs_grab_folio(struct address_space *mapping, pgoff_t index)
 {
@@ -282,6 +294,22 @@ struct inode *vfs_folio_inode(struct folio *folio)
 	return folio->mapping->host;
 }
 
+/* No large folios: then a page's worth of the device is dirty, or uptodate, by itself. */
+void vfs_mapping_set_single_pages(struct address_space *mapping)
+{
+	mapping_set_folio_order_range(mapping, 0, 0);
+}
+
+u32 vfs_mapping_sample_errors(struct address_space *mapping)
+{
+	return errseq_sample(&mapping->wb_err);
+}
+
+int vfs_mapping_check_errors(struct address_space *mapping, u32 since)
+{
+	return errseq_check(&mapping->wb_err, since);
+}
+
 void vfs_filemap_invalidate_lock(struct address_space *mapping)
 {
 	filemap_invalidate_lock(mapping);
@@ -303,9 +331,11 @@ void vfs_filemap_invalidate_unlock_shared(struct address_space *mapping)
 }
 
 enum vfs_page_kind vfs_page_owner(struct page *page, struct address_space **mapping,
-				  pgoff_t *index)
+				  pgoff_t *index, size_t *pages)
 {
 	struct folio *folio = page_folio(page);
+
+	*pages = folio_nr_pages(folio) - folio_page_idx(folio, page);
 
 	*mapping = NULL;
 	*index = 0;

@@ -26,6 +26,8 @@ void vfs_memalloc_nofs_restore(unsigned int flags);
 /* fs_context, super_block */
 void vfs_fc_error(struct fs_context *fc, const char *msg);
 bool vfs_sb_rdonly(const struct super_block *sb);
+void vfs_sb_start_intwrite(struct super_block *sb);
+void vfs_sb_end_intwrite(struct super_block *sb);
 void vfs_sb_start_pagefault(struct super_block *sb);
 void vfs_sb_end_pagefault(struct super_block *sb);
 u64 vfs_bdev_nr_bytes(struct block_device *bdev);
@@ -35,6 +37,7 @@ struct address_space *vfs_bdev_mapping(struct block_device *bdev);
 u64 vfs_huge_encode_dev(dev_t dev);
 
 /* inode */
+void vfs_abandon_new_inode(struct inode *inode);
 void vfs_inode_lock(struct inode *inode);
 int vfs_inode_lock_killable(struct inode *inode);
 bool vfs_inode_trylock(struct inode *inode);
@@ -67,7 +70,6 @@ bool vfs_dir_emit(struct dir_context *ctx, const char *name, int len, u64 ino, u
 bool vfs_dir_emit_dots(struct file *file, struct dir_context *ctx);
 
 /* address_space, folio */
-struct folio *vfs_read_mapping_folio(struct address_space *mapping, pgoff_t index);
 struct folio *vfs_grab_folio(struct address_space *mapping, pgoff_t index);
 void vfs_folio_lock(struct folio *folio);
 void vfs_folio_get(struct folio *folio);
@@ -78,15 +80,21 @@ void vfs_memcpy_from_folio(void *to, struct folio *folio, size_t offset, size_t 
 void vfs_memcpy_to_folio(struct folio *folio, size_t offset, const void *from, size_t len);
 loff_t vfs_folio_pos(struct folio *folio);
 struct inode *vfs_folio_inode(struct folio *folio);
+void vfs_mapping_set_single_pages(struct address_space *mapping);
+u32 vfs_mapping_sample_errors(struct address_space *mapping);
+int vfs_mapping_check_errors(struct address_space *mapping, u32 since);
 void vfs_filemap_invalidate_lock(struct address_space *mapping);
 void vfs_filemap_invalidate_unlock(struct address_space *mapping);
 void vfs_filemap_invalidate_lock_shared(struct address_space *mapping);
 void vfs_filemap_invalidate_unlock_shared(struct address_space *mapping);
 
-/* The page cache that the first page of a bvec belongs to (NULL: none), and where it is in it. */
+/*
+ * The page cache that a page belongs to (NULL: none), where it is in it, and how many pages of its
+ * folio follow each other from there.
+ */
 enum vfs_page_kind { VFS_PAGE_OTHER, VFS_PAGE_ANON, VFS_PAGE_DETACHED, VFS_PAGE_FILE };
 enum vfs_page_kind vfs_page_owner(struct page *page, struct address_space **mapping,
-				  pgoff_t *index);
+				  pgoff_t *index, size_t *pages);
 
 /* iov_iter */
 bool vfs_user_backed_iter(const struct iov_iter *iter);

@@ -167,10 +167,12 @@ pub(super) fn free_beyond_end(inode: &Inode) -> Result {
 
 /// Makes an inode, and all metadata that leads to it, durable.
 pub(super) fn sync_metadata(inode: &Inode) -> Result {
-    let device = inode.super_block().device();
+    let sb = inode.super_block();
     inode.sync()?;
-    device.sync()?;
-    device.flush()
+    sb.device().sync()?;
+    // Somebody else may have been told of an error that concerns this inode.
+    sb.data().check_errors(sb.device())?;
+    sb.device().flush()
 }
 
 /// Before a write at `pos`: what lies between the old end of the file and there reads as zeroes.

@@ -398,6 +398,9 @@ fn shut_out(
 /// After `len` bytes were written at `pos` with `i_rwsem` held exclusively: makes them part of the
 /// file.
 fn finish(inode: &Inode, pos: u64, len: usize) -> Result {
+    if len == 0 {
+        return Ok(());
+    }
     mark_written(inode, pos, len as u64)?;
     if pos + len as u64 > inode.size() {
         inode.set_size_field(pos + len as u64);
@@ -426,7 +429,8 @@ fn fall_back(
             }
         }
     };
-    let written = buffered_write(iocb, from);
+    // The file may have become shorter while the lock was not held.
+    let written = zero_up_to(inode, iocb.pos()).and_then(|()| buffered_write(iocb, from));
     iocb.direct_fallback(from, done, written)
 }
 

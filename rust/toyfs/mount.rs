@@ -13,7 +13,8 @@ use super::{
     Inode, SuperBlock, ToyFs,
 };
 use crate::vfs::{
-    BlockDevice, FileSystem, FsStatics, NofsScope, PendingSuper, SeqWriter, StatFs, SuperGeometry,
+    BlockDevice, ErrorCursor, FileSystem, FsStatics, NofsScope, PendingSuper, SeqWriter, StatFs,
+    SuperGeometry,
 };
 use core::convert::Infallible;
 use kernel::{
@@ -43,6 +44,8 @@ pub(crate) struct Super {
     /// Free blocks and inodes.
     #[pin]
     pub(super) allocator: Mutex<Allocator>,
+    /// Errors of metadata writes before this point are none of this mount's.
+    errors_since: ErrorCursor,
     /// Counters, and their file in debugfs.
     #[pin]
     stats: File<Stats>,
@@ -52,6 +55,12 @@ impl Super {
     /// What to do about overlapping direct writes.
     pub(super) fn selfdio(&self) -> SelfDio {
         SelfDio::from_raw(self.selfdio.load(Relaxed))
+    }
+
+    /// The first error of a metadata write since the file system was mounted. From then on nothing can
+    /// be called durable.
+    pub(super) fn check_errors(&self, device: &BlockDevice) -> Result {
+        device.check_errors(&self.errors_since)
     }
 
     /// The counters.
@@ -148,6 +157,7 @@ impl FileSystem for ToyFs {
     }
 
     fn fill_super(sb: &PendingSuper<'_, Self>, options: &Options) -> Result<Pin<KBox<Super>>> {
+        sb.device().use_single_pages()?;
         sb.set_page_blocks().inspect_err(|_| {
             let id = sb.id();
             pr_err!("{id}: the device cannot have blocks of a page\n");
@@ -171,6 +181,7 @@ impl FileSystem for ToyFs {
         let this = KBox::try_pin_init(
             try_pin_init!(Super {
                 seed,
+                errors_since: sb.device().error_cursor(),
                 format,
                 selfdio: Atomic::new(options.selfdio as u32),
                 allocator <- new_mutex!(allocator, "toyfs_allocator"),
@@ -183,9 +194,6 @@ impl FileSystem for ToyFs {
             GFP_KERNEL,
         )?;
         warn_about(options.selfdio, sb.id());
-        if !sb.is_read_only() {
-            set_state_durably(sb.device(), format::State::Dirty)?;
-        }
         Ok(this)
     }
 
@@ -195,6 +203,10 @@ impl FileSystem for ToyFs {
             let id = sb.id();
             pr_err!("{id}: the root is no directory (see fsck.toyfs)\n");
             return Err(EUCLEAN);
+        }
+        // The last thing that can fail for a reason on disk was the root.
+        if !sb.is_read_only() {
+            set_state_durably(sb.device(), format::State::Dirty)?;
         }
         Ok(root)
     }
@@ -208,7 +220,8 @@ impl FileSystem for ToyFs {
     fn reconfigure(sb: &SuperBlock, options: &Options, read_only: bool) -> Result {
         if read_only != sb.is_read_only() {
             if read_only {
-                // The VFS has stopped all writers and synced.
+                // The VFS has stopped all writers, and left the rest to us.
+                sb.sync_all()?;
                 set_state_durably(sb.device(), sb.data().format.state)?;
             } else {
                 check_writable(&sb.data().format, sb.id())?;

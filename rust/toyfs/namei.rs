@@ -268,18 +268,33 @@ impl DirOps for ToyFs {
                 }
                 new_dir.touch();
                 new_dir.mark_dirty();
-                if target.is_dir() {
-                    target.clear_nlink();
-                    drop_link(new_dir, 2);
-                } else {
-                    drop_link(target, 0);
-                }
-                target.touch_ctime();
-                target.mark_dirty();
             }
             None => add_entry(new_dir, new_name, inode.ino(), kind)?,
         }
-        remove_entry(old_dir, old_name, inode.ino())?;
+        if let Err(e) = remove_entry(old_dir, old_name, inode.ino()) {
+            // As it was before. If that fails as well, the inode has two names, which a check finds.
+            let _ = match target {
+                Some(target) => {
+                    let kind = FileType::from_mode(target.mode().into()).ok_or(EINVAL)?;
+                    change_block(new_dir, |block| {
+                        dir::replace(block, new_name, target.ino(), kind, seed)
+                    })
+                    .map(drop)
+                }
+                None => remove_entry(new_dir, new_name, inode.ino()),
+            };
+            return Err(e);
+        }
+        if let Some(target) = target {
+            if target.is_dir() {
+                target.clear_nlink();
+                drop_link(new_dir, 2);
+            } else {
+                drop_link(target, 0);
+            }
+            target.touch_ctime();
+            target.mark_dirty();
+        }
         if inode.is_dir() && old_dir.ino() != new_dir.ino() {
             drop_link(old_dir, 2);
             old_dir.mark_dirty();
@@ -307,6 +322,8 @@ impl DirOps for ToyFs {
             }
             let mut full = false;
             let next = dir::iterate(&buf, offset, |e| {
+                // Where this entry is: what the one before it is given as its offset.
+                out.set_pos((index << BLOCK_LOG2) + e.offset as u64);
                 full = !out.emit(e.name, e.ino, e.kind as u8);
                 !full
             })

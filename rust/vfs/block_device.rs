@@ -5,6 +5,7 @@
 //! C header: `include/linux/blkdev.h`.
 
 use crate::bindings;
+use core::ptr;
 use kernel::{
     error::{from_err_ptr, to_result, Result},
     prelude::*,
@@ -48,13 +49,27 @@ pub(crate) struct BlockDevice(Opaque<bindings::block_device>);
 // the folio lock or copied from an uptodate folio.
 unsafe impl Sync for BlockDevice {}
 
-/// A reference to a folio, dropped with the value.
-struct FolioRef(*mut bindings::folio);
+/// A point in the sequence of a device's write errors.
+pub(crate) struct ErrorCursor(u32);
 
-impl Drop for FolioRef {
+/// A locked folio and a reference to it; both end with the value.
+struct LockedBlock(*mut bindings::folio);
+
+impl LockedBlock {
+    /// Where block `index`, which it contains, begins in the folio.
+    fn start(&self, index: usize) -> usize {
+        // SAFETY: The folio is valid.
+        (index << bindings::PAGE_SHIFT) - unsafe { bindings::vfs_folio_pos(self.0) } as usize
+    }
+}
+
+impl Drop for LockedBlock {
     fn drop(&mut self) {
-        // SAFETY: The value owns one reference.
-        unsafe { bindings::vfs_folio_put(self.0) }
+        // SAFETY: The value owns the lock and one reference.
+        unsafe {
+            bindings::folio_unlock(self.0);
+            bindings::vfs_folio_put(self.0);
+        }
     }
 }
 
@@ -103,6 +118,44 @@ impl BlockDevice {
         Ok(block as usize)
     }
 
+    /// Returns the folio of a block, locked, and read unless `whole` says that it will be overwritten.
+    ///
+    /// Sleeps uninterruptibly: a task that is killed in the middle of a change of metadata still
+    /// completes it.
+    fn locked_folio(&self, index: usize, whole: bool) -> Result<LockedBlock> {
+        let mapping = self.mapping();
+        loop {
+            // SAFETY: The mapping is valid. A locked and referenced folio, or an error, comes back.
+            let folio = unsafe { from_err_ptr(bindings::vfs_grab_folio(mapping, index))? };
+            let block = LockedBlock(folio);
+            // SAFETY: The folio is locked.
+            if whole || unsafe { bindings::vfs_folio_test_uptodate(folio) } {
+                return Ok(block);
+            }
+            // SAFETY: Block devices have the operation. It unlocks the folio, when it was read at the
+            // latest; it is locked again here.
+            let ret = unsafe {
+                let read_folio = (*(*mapping).a_ops).read_folio.ok_or(EIO)?;
+                let ret = read_folio(ptr::null_mut(), folio);
+                bindings::vfs_folio_lock(folio);
+                ret
+            };
+            if ret != bindings::VFS_AOP_TRUNCATED_PAGE {
+                to_result(ret)?;
+            }
+            // SAFETY: The folio is locked, so its mapping is stable.
+            unsafe {
+                if (*folio).__bindgen_anon_1.__bindgen_anon_1.mapping != mapping {
+                    continue;
+                }
+                if bindings::vfs_folio_test_uptodate(folio) {
+                    return Ok(block);
+                }
+            }
+            return Err(EIO);
+        }
+    }
+
     /// Copies `buf.len()` bytes out of `block`, reading it from the device if it is not cached.
     ///
     /// # Errors
@@ -110,16 +163,13 @@ impl BlockDevice {
     /// `EIO` for a block or range outside the device and for I/O errors, `ENOMEM`.
     pub(crate) fn read(&self, block: u64, offset: usize, buf: &mut [u8]) -> Result {
         let index = self.check(block, offset, buf.len())?;
-        // SAFETY: The mapping is valid; a reference to an uptodate folio or an error comes back.
-        let folio = unsafe { bindings::vfs_read_mapping_folio(self.mapping(), index) };
-        let folio = FolioRef(from_err_ptr(folio)?);
-        // SAFETY: The folio contains the block; the range lies in it, by `check()`.
+        let folio = self.locked_folio(index, false)?;
+        // SAFETY: The folio is the block, see `use_single_pages`; the range lies in it.
         unsafe {
-            let start = (index << bindings::PAGE_SHIFT) - bindings::vfs_folio_pos(folio.0) as usize;
             bindings::vfs_memcpy_from_folio(
                 buf.as_mut_ptr().cast(),
                 folio.0,
-                start + offset,
+                folio.start(index) + offset,
                 buf.len(),
             );
         }
@@ -136,47 +186,51 @@ impl BlockDevice {
     /// As [`BlockDevice::read`].
     pub(crate) fn write(&self, block: u64, offset: usize, data: &[u8]) -> Result {
         let index = self.check(block, offset, data.len())?;
-        loop {
-            let whole = data.len() == BLOCK_SIZE;
-            // SAFETY: The mapping is valid. A whole block needs no reading; its folio is returned
-            // locked. Otherwise an uptodate folio is returned, and locked here.
-            let folio = unsafe {
-                if whole {
-                    FolioRef(from_err_ptr(bindings::vfs_grab_folio(
-                        self.mapping(),
-                        index,
-                    ))?)
-                } else {
-                    let ptr = bindings::vfs_read_mapping_folio(self.mapping(), index);
-                    let folio = FolioRef(from_err_ptr(ptr)?);
-                    bindings::vfs_folio_lock(folio.0);
-                    folio
-                }
-            };
-            // SAFETY: The folio is locked; while it is, its mapping is stable, and with the mapping
-            // unchanged it contains the block.
-            unsafe {
-                if (*folio.0).__bindgen_anon_1.__bindgen_anon_1.mapping != self.mapping() {
-                    bindings::folio_unlock(folio.0);
-                    continue;
-                }
-                bindings::folio_wait_writeback(folio.0);
-                let start =
-                    (index << bindings::PAGE_SHIFT) - bindings::vfs_folio_pos(folio.0) as usize;
-                bindings::vfs_memcpy_to_folio(
-                    folio.0,
-                    start + offset,
-                    data.as_ptr().cast(),
-                    data.len(),
-                );
-                if whole {
-                    bindings::vfs_folio_mark_uptodate(folio.0);
-                }
-                bindings::folio_mark_dirty(folio.0);
-                bindings::folio_unlock(folio.0);
+        let whole = data.len() == BLOCK_SIZE;
+        let folio = self.locked_folio(index, whole)?;
+        // SAFETY: As in `read`; the folio is locked.
+        unsafe {
+            bindings::folio_wait_writeback(folio.0);
+            bindings::vfs_memcpy_to_folio(
+                folio.0,
+                folio.start(index) + offset,
+                data.as_ptr().cast(),
+                data.len(),
+            );
+            if whole {
+                bindings::vfs_folio_mark_uptodate(folio.0);
             }
-            return Ok(());
+            bindings::folio_mark_dirty(folio.0);
         }
+        Ok(())
+    }
+
+    /// Keeps large folios out of the device's page cache, so that a block of metadata is dirty by
+    /// itself: file data goes past this cache, and an old copy of it in the same folio would be written
+    /// back over the new.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` if a large folio is there and cannot be dropped.
+    pub(crate) fn use_single_pages(&self) -> Result {
+        let mapping = self.mapping();
+        // SAFETY: The mapping is valid.
+        unsafe { bindings::vfs_mapping_set_single_pages(mapping) };
+        self.sync()?;
+        // SAFETY: As above.
+        to_result(unsafe { bindings::invalidate_inode_pages2(mapping) })
+    }
+
+    /// Where the errors of writes to the device's page cache are now.
+    pub(crate) fn error_cursor(&self) -> ErrorCursor {
+        // SAFETY: The mapping is valid.
+        ErrorCursor(unsafe { bindings::vfs_mapping_sample_errors(self.mapping()) })
+    }
+
+    /// The latest error since `cursor` was taken, whoever else has been told of it.
+    pub(crate) fn check_errors(&self, cursor: &ErrorCursor) -> Result {
+        // SAFETY: The mapping is valid.
+        to_result(unsafe { bindings::vfs_mapping_check_errors(self.mapping(), cursor.0) })
     }
 
     /// Drops the cached contents of `count` blocks from `block`, dirty or not.

@@ -30,30 +30,40 @@ pub(crate) enum PageOwner {
     },
 }
 
+/// The owners of the pages of `bv`, a folio at a time: whoever made it may have joined pages of
+/// several folios.
+///
 /// # Safety
 ///
-/// `bv` must describe pages that cannot be freed.
-unsafe fn owner_of(bv: &bindings::bio_vec) -> PageOwner {
-    let mut mapping = ptr::null_mut();
-    let mut index = 0;
+/// `bv` must describe pages that cannot be freed while the iterator is used.
+unsafe fn owners_of(bv: &bindings::bio_vec) -> impl Iterator<Item = PageOwner> {
     // A bvec is a contiguous range that may start beyond its first page.
-    let skip = bv.bv_offset as usize / PAGE_SIZE;
+    let mut page = bv.bv_page.wrapping_add(bv.bv_offset as usize / PAGE_SIZE);
     let within = bv.bv_offset as usize % PAGE_SIZE;
-    let pages = (within + bv.bv_len as usize).div_ceil(PAGE_SIZE).max(1);
-    // SAFETY: The pages exist, by the caller's promise; page structures are contiguous in a folio.
-    let kind = unsafe {
-        let page = bv.bv_page.add(skip);
-        bindings::vfs_page_owner(page, &mut mapping, &mut index)
-    };
-    match kind {
-        bindings::vfs_page_kind_VFS_PAGE_FILE => PageOwner::Mapping {
-            mapping: mapping.cast_const().cast(),
-            first: index as u64,
-            last: index as u64 + pages as u64 - 1,
-        },
-        bindings::vfs_page_kind_VFS_PAGE_DETACHED => PageOwner::Detached,
-        _ => PageOwner::Other,
-    }
+    let mut left = (within + bv.bv_len as usize).div_ceil(PAGE_SIZE).max(1);
+    core::iter::from_fn(move || {
+        if left == 0 {
+            return None;
+        }
+        let mut mapping = ptr::null_mut();
+        let mut index = 0;
+        let mut pages = 0;
+        // SAFETY: The pages exist, by the caller's promise; the structures of physically contiguous
+        // pages are contiguous where such a range may be made.
+        let kind = unsafe { bindings::vfs_page_owner(page, &mut mapping, &mut index, &mut pages) };
+        let pages = pages.clamp(1, left);
+        left -= pages;
+        page = page.wrapping_add(pages);
+        Some(match kind {
+            bindings::vfs_page_kind_VFS_PAGE_FILE => PageOwner::Mapping {
+                mapping: mapping.cast_const().cast(),
+                first: index as u64,
+                last: index as u64 + pages as u64 - 1,
+            },
+            bindings::vfs_page_kind_VFS_PAGE_DETACHED => PageOwner::Detached,
+            _ => PageOwner::Other,
+        })
+    })
 }
 
 impl IovIter<'_> {
@@ -71,7 +81,7 @@ impl IovIter<'_> {
                 &[]
             }
         };
-        bvecs.iter().filter_map(move |bv| {
+        bvecs.iter().flat_map(move |bv| {
             let skip = offset.min(bv.bv_len as usize);
             offset -= skip;
             let part = bindings::bio_vec {
@@ -80,11 +90,11 @@ impl IovIter<'_> {
                 bv_offset: bv.bv_offset + skip as u32,
             };
             left -= part.bv_len as usize;
-            if part.bv_len == 0 {
-                return None;
-            }
-            // SAFETY: Whoever made the iterator keeps its pages until the request completes.
-            Some(unsafe { owner_of(&part) })
+            let owners = (part.bv_len > 0).then(|| {
+                // SAFETY: Whoever made the iterator keeps its pages until the request completes.
+                unsafe { owners_of(&part) }
+            });
+            owners.into_iter().flatten()
         })
     }
 }
@@ -150,7 +160,7 @@ impl PinnedBuffer {
     /// The owners of the pages, a run at a time.
     pub(crate) fn page_owners(&self) -> impl Iterator<Item = PageOwner> + '_ {
         // SAFETY: The pages are pinned.
-        self.bvecs.iter().map(|bv| unsafe { owner_of(bv) })
+        self.bvecs.iter().flat_map(|bv| unsafe { owners_of(bv) })
     }
 
     /// Writes the first `bytes` of the buffer at the position of `iocb`, which moves on, and waits.

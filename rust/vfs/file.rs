@@ -326,7 +326,10 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
             let inode = bindings::vfs_file_inode(file);
             let found = match whence {
                 SEEK_DATA | SEEK_HOLE => {
-                    bindings::vfs_inode_lock_shared(inode);
+                    let ret = bindings::vfs_inode_lock_shared_killable(inode);
+                    if ret != 0 {
+                        return ret.into();
+                    }
                     let found = if whence == SEEK_DATA {
                         bindings::iomap_seek_data(inode, offset, &Self::IOMAP_OPS)
                     } else {

@@ -378,8 +378,9 @@ impl<T: FileSystem> core::ops::Deref for NewInode<T> {
 
 impl<T: FileSystem> Drop for NewInode<T> {
     fn drop(&mut self) {
-        // SAFETY: Locked and referenced, by construction; frees the inode if it was never linked.
-        unsafe { bindings::discard_new_inode(self.as_raw()) }
+        // SAFETY: New and referenced, by construction. Unhashed, it leaves memory with the reference, and
+        // those who wait for it look again.
+        unsafe { bindings::vfs_abandon_new_inode(self.as_raw()) }
     }
 }
 
@@ -797,7 +798,10 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
     ) -> i32 {
         // SAFETY: The VFS passes valid objects.
         unsafe {
-            bindings::vfs_inode_lock_shared(inode);
+            let ret = bindings::vfs_inode_lock_shared_killable(inode);
+            if ret != 0 {
+                return ret;
+            }
             let ret = bindings::iomap_fiemap(inode, info, start, len, &Self::IOMAP_OPS);
             bindings::vfs_inode_unlock_shared(inode);
             ret

@@ -19,7 +19,7 @@ mod mapping;
 mod super_block;
 
 pub(crate) use self::{
-    block_device::{BlockDevice, NofsScope},
+    block_device::{BlockDevice, ErrorCursor, NofsScope},
     dio::{direct_rw, direct_write_later, DirectFlags, PageOwner, PinnedBuffer},
     file::{
         fatal_signal_pending, Fault, FaultResult, FileOps, IovIter, IterState, Kiocb, PageMkwrite,

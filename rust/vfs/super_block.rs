@@ -268,6 +268,15 @@ impl<T: FileSystem> SuperBlock<T> {
         unsafe { bindings::vfs_sb_rdonly(self.as_raw()) }
     }
 
+    /// Writes everything that is dirty and waits, [`FileSystem::sync_fs`] included. To be called where
+    /// `s_umount` is held: from [`FileSystem::reconfigure`].
+    ///
+    /// Wraps `sync_filesystem()`.
+    pub(crate) fn sync_all(&self) -> Result {
+        // SAFETY: Valid super block.
+        to_result(unsafe { bindings::sync_filesystem(self.as_raw()) })
+    }
+
     /// Writes all dirty inodes and waits. To be called from [`FileSystem::sync_fs`] only, where
     /// `s_umount` is held.
     ///
@@ -469,7 +478,11 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
         unsafe {
             let sb = SuperBlock::<T>::from_raw((*(*fc).root).d_sb);
             let options = &*(*fc).fs_private.cast::<T::Options>();
-            let read_only = (*fc).sb_flags as usize & bindings::VFS_SB_RDONLY != 0;
+            let read_only = if (*fc).sb_flags_mask as usize & bindings::VFS_SB_RDONLY != 0 {
+                (*fc).sb_flags as usize & bindings::VFS_SB_RDONLY != 0
+            } else {
+                sb.is_read_only()
+            };
             to_int(T::reconfigure(sb, options, read_only))
         }
     }
@@ -583,7 +596,11 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
         _wbc: *mut bindings::writeback_control,
     ) -> i32 {
         // SAFETY: Valid for the call.
-        to_int(T::write_inode(unsafe { Inode::<T>::from_raw(inode) }))
+        let inode = unsafe { Inode::<T>::from_raw(inode) };
+        to_int(T::write_inode(inode).inspect_err(|_| {
+            // The VFS has taken it for written; the next sync tries again.
+            inode.mark_dirty();
+        }))
     }
 
     /// `->evict_inode()`.
@@ -596,7 +613,15 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
         // pages, then what the pages need, then the inode.
         unsafe {
             bindings::truncate_inode_pages_final(ptr::addr_of_mut!((*inode).i_data));
+            // What ends on disk with an unlinked inode must not do so on a frozen file system.
+            let unlinked = bindings::vfs_i_nlink(inode) == 0;
+            if unlinked {
+                bindings::vfs_sb_start_intwrite((*inode).i_sb);
+            }
             T::evict_inode(Inode::<T>::from_raw(inode));
+            if unlinked {
+                bindings::vfs_sb_end_intwrite((*inode).i_sb);
+            }
             bindings::clear_inode(inode);
         }
     }

@@ -51,7 +51,7 @@ model:
 mutants:
 	@tests/mutants.sh
 bench:
-	@scripts/vm --config release --timeout 1800 -- tests/bench
+	@tests/lock/bench.sh $(VM)
 shell:
 	@scripts/vm --config $(CONFIG) --tty --timeout 86400 -- bash -i
 rust-analyzer:

@@ -19,15 +19,14 @@ use super::{
     extent::Mapping,
     format::{BLOCK_LOG2, BLOCK_SIZE},
     inode::InodeData,
-    stats::Counter,
     Inode, ToyFs,
 };
 use crate::{
     lock::{Guard, State},
     marker::{self, Verdict},
     vfs::{
-        Extent, ExtentKind, Fault, FaultResult, FileOps, IomapFlags, IovIter, Kiocb, LockedFolio,
-        MappingOps, NofsScope, PageMkwrite, ReadFolio, Readahead, Relocked,
+        Extent, ExtentKind, FaultAnswer, FaultResult, FileOps, IomapFlags, IovIter, Kiocb,
+        LockedFolio, MappingOps, NofsScope, PageMkwrite, ReadFolio, Readahead, Relocked,
     },
 };
 use kernel::prelude::*;
@@ -201,12 +200,6 @@ pub(super) fn buffered_write(iocb: &mut Kiocb<'_, ToyFs>, from: &mut IovIter<'_>
     written
 }
 
-fn count_if(condition: bool, counter: &Counter) {
-    if condition {
-        counter.inc();
-    }
-}
-
 impl FileOps for ToyFs {
     fn read(iocb: &mut Kiocb<'_, ToyFs>, to: &mut IovIter<'_>) -> Result<usize> {
         if iocb.is_direct() {
@@ -246,28 +239,25 @@ impl FileOps for ToyFs {
         inode.data().pages.release_handed_off(State::Block);
     }
 
-    fn fault(inode: &Inode, fault: Fault<'_, ToyFs>) -> FaultResult {
+    fn fault(inode: &Inode, index: u64) -> FaultAnswer {
         if cfg!(mutant_marker_ignored) {
-            return fault.serve();
+            return FaultAnswer::Serve;
         }
-        let verdict = marker::check(marker::MappingId::of(inode.mapping()), fault.index());
+        let verdict = marker::check(marker::MappingId::of(inode.mapping()), index);
         if verdict == Verdict::Serve {
-            return fault.serve();
+            return FaultAnswer::Serve;
         }
         let stats = inode.super_block().data().stats();
         stats.marker_hits.inc();
-        count_if(verdict == Verdict::Bug, &stats.fault_bugs);
         match verdict {
-            Verdict::Serve | Verdict::Disjoint => fault.serve(),
-            Verdict::Refuse => {
-                stats.refused_faults.inc();
-                fault.refuse()
-            }
+            Verdict::Serve | Verdict::Disjoint => return FaultAnswer::Serve,
+            Verdict::Refuse => stats.refused_faults.inc(),
             Verdict::Bug => {
+                stats.fault_bugs.inc();
                 kernel::warn_on!(true);
-                fault.refuse()
             }
         }
+        FaultAnswer::Refuse
     }
 
     fn page_mkwrite(inode: &Inode, fault: PageMkwrite<'_, ToyFs>) -> FaultResult {

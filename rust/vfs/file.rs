@@ -32,9 +32,10 @@ pub(crate) trait FileOps: FileSystem {
     /// in any context, hard interrupts included, before the request completes.
     fn direct_write_ended(inode: &Inode<Self>);
 
-    /// A page fault on a mapping of the file. To be answered by [`Fault::serve`] or
-    /// [`Fault::refuse`].
-    fn fault(inode: &Inode<Self>, fault: Fault<'_, Self>) -> FaultResult;
+    /// A page fault on page `index` of the file. Process context; locks of the memory map are held.
+    ///
+    /// The answer is all: serving a fault may drop those locks, and with them go VMA, file and inode.
+    fn fault(inode: &Inode<Self>, index: u64) -> FaultAnswer;
 
     /// A page of a shared mapping is about to become writable. To be answered by
     /// [`PageMkwrite::serve`], or with [`FaultResult::RETRY_FAULT`].
@@ -222,7 +223,7 @@ impl IovIter<'_> {
     }
 }
 
-/// The answer to a page fault.
+/// What a fault handler returns.
 pub(crate) struct FaultResult(bindings::vm_fault_t);
 
 impl FaultResult {
@@ -231,25 +232,13 @@ impl FaultResult {
         FaultResult(bindings::vm_fault_reason_VM_FAULT_NOPAGE);
 }
 
-/// A page fault (`->fault()`).
-pub(crate) struct Fault<'a, T: FileSystem>(&'a mut bindings::vm_fault, PhantomData<&'a T>);
-
-impl<T: FileSystem> Fault<'_, T> {
-    /// The page of the file, as an index.
-    pub(crate) fn index(&self) -> u64 {
-        self.0.__bindgen_anon_1.pgoff as u64
-    }
-
-    /// Brings the page in. Wraps `filemap_fault()`.
-    pub(crate) fn serve(self) -> FaultResult {
-        // SAFETY: Valid fault.
-        FaultResult(unsafe { bindings::filemap_fault(self.0) })
-    }
-
-    /// Refuses: SIGBUS for an access of the task's own, `EFAULT` for one of the kernel.
-    pub(crate) fn refuse(self) -> FaultResult {
-        FaultResult(bindings::vm_fault_reason_VM_FAULT_SIGBUS)
-    }
+/// What to do about a page fault.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FaultAnswer {
+    /// Bring the page in, as `filemap_fault()` does.
+    Serve,
+    /// SIGBUS for an access of the task's own, `EFAULT` for one of the kernel.
+    Refuse,
 }
 
 /// A page is about to become writable (`->page_mkwrite()`).
@@ -456,11 +445,15 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
     ///
     /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn fault(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
-        // SAFETY: The VMA's file is one of `T`; it stays open until the fault handler drops a lock,
-        // which `serve()` does last.
+        // SAFETY: The VMA's file is one of `T`, and open while the locks are held. `filemap_fault()` may
+        // drop them, and is the last thing done.
         unsafe {
             let inode = Inode::from_raw(bindings::vfs_file_inode(bindings::vfs_vmf_file(vmf)));
-            T::fault(inode, Fault(&mut *vmf, PhantomData)).0
+            let index = (*vmf).__bindgen_anon_1.pgoff as u64;
+            match T::fault(inode, index) {
+                FaultAnswer::Serve => bindings::filemap_fault(vmf),
+                FaultAnswer::Refuse => bindings::vm_fault_reason_VM_FAULT_SIGBUS,
+            }
         }
     }
 

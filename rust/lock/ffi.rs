@@ -4,6 +4,9 @@
 
 use kernel::{bindings, ffi::c_void};
 
+// Without lockdep, `struct lock_class_key` is empty, which C has as an extension only; a pointer to it
+// is a pointer all the same.
+#[allow(improper_ctypes)]
 extern "C" {
     pub(super) fn two_state_lock_inner_init(
         lock: *mut bindings::raw_spinlock_t,

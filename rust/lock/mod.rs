@@ -164,7 +164,7 @@ impl DepMap {
     }
 
     fn new(_name: &'static CStr, _key: Pin<&'static LockClassKey>) -> impl PinInit<Self> {
-        pin_init!(Self {})
+        Self {}
     }
 
     #[inline(always)]

@@ -98,11 +98,6 @@ void vfs_abandon_new_inode(struct inode *inode)
 	discard_new_inode(inode);
 }
 
-void vfs_inode_lock(struct inode *inode)
-{
-	inode_lock(inode);
-}
-
 int vfs_inode_lock_killable(struct inode *inode)
 {
 	return inode_lock_killable(inode);
@@ -116,11 +111,6 @@ bool vfs_inode_trylock(struct inode *inode)
 void vfs_inode_unlock(struct inode *inode)
 {
 	inode_unlock(inode);
-}
-
-void vfs_inode_lock_shared(struct inode *inode)
-{
-	inode_lock_shared(inode);
 }
 
 int vfs_inode_lock_shared_killable(struct inode *inode)
@@ -151,11 +141,6 @@ bool vfs_inode_is_dirty(struct inode *inode, bool datasync)
 void vfs_mark_inode_dirty(struct inode *inode)
 {
 	mark_inode_dirty(inode);
-}
-
-void vfs_mark_inode_dirty_sync(struct inode *inode)
-{
-	mark_inode_dirty_sync(inode);
 }
 
 loff_t vfs_i_size_read(const struct inode *inode)
@@ -413,16 +398,6 @@ struct file *vfs_vmf_file(struct vm_fault *vmf)
 bool vfs_fatal_signal_pending(void)
 {
 	return fatal_signal_pending(current);
-}
-
-bool vfs_signal_pending(void)
-{
-	return signal_pending(current);
-}
-
-void vfs_cond_resched(void)
-{
-	cond_resched();
 }
 
 void vfs_seq_puts(struct seq_file *m, const char *s)

@@ -38,18 +38,15 @@ u64 vfs_huge_encode_dev(dev_t dev);
 
 /* inode */
 void vfs_abandon_new_inode(struct inode *inode);
-void vfs_inode_lock(struct inode *inode);
 int vfs_inode_lock_killable(struct inode *inode);
 bool vfs_inode_trylock(struct inode *inode);
 void vfs_inode_unlock(struct inode *inode);
-void vfs_inode_lock_shared(struct inode *inode);
 int vfs_inode_lock_shared_killable(struct inode *inode);
 bool vfs_inode_trylock_shared(struct inode *inode);
 void vfs_inode_unlock_shared(struct inode *inode);
 bool vfs_inode_is_new(struct inode *inode);
 bool vfs_inode_is_dirty(struct inode *inode, bool datasync);
 void vfs_mark_inode_dirty(struct inode *inode);
-void vfs_mark_inode_dirty_sync(struct inode *inode);
 loff_t vfs_i_size_read(const struct inode *inode);
 void vfs_i_size_write(struct inode *inode, loff_t size);
 u32 vfs_i_uid_read(const struct inode *inode);
@@ -115,8 +112,6 @@ void vfs_iomap_bio_readahead(struct readahead_control *rac, const struct iomap_o
 struct inode *vfs_file_inode(const struct file *file);
 struct file *vfs_vmf_file(struct vm_fault *vmf);
 bool vfs_fatal_signal_pending(void);
-bool vfs_signal_pending(void);
-void vfs_cond_resched(void);
 void vfs_seq_puts(struct seq_file *m, const char *s);
 int vfs_blk_status_to_errno(const struct bio *bio);
 struct iomap_ioend *vfs_ioend_of_bio(struct bio *bio);

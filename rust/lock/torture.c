@@ -80,9 +80,14 @@ void lock_torture_unkill(void)
 	flush_signals(current);
 }
 
+/*
+ * Not cond_resched(), which does nothing in a preemptible kernel: user-mode Linux, when it says that it is one, preempts
+ * at preempt_enable() only, so a loop without one would have its CPU for ever.
+ */
 void lock_torture_resched(void)
 {
-	cond_resched();
+	if (need_resched())
+		schedule();
 }
 
 unsigned int lock_torture_cpus(void)

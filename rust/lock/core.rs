@@ -395,6 +395,10 @@ impl Raw {
             return Ok(());
         }
 
+        if spins {
+            // From now on the last release grants. With one holder, the next one does.
+            how.spin_again(holds(self.word.load(Relaxed)) <= 1);
+        }
         while spins && how.spin() {
             if waiter.stage.load(Acquire) == GRANTED {
                 self.vain.set(0);

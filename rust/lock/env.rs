@@ -14,9 +14,13 @@ pub(super) use kernel::sync::atomic::{Acquire, Atomic, Relaxed, Release};
 /// A point in time that never comes.
 pub(super) const NEVER: u64 = u64::MAX;
 
-/// How long a waiter spins before it sleeps, in nanoseconds: about what sleeping and waking cost, and
-/// what a rwsem grants those who spin on readers.
+/// How long a waiter spins before it queues, and once more before it sleeps, in nanoseconds: about what
+/// sleeping and waking cost, and what a rwsem grants those who spin on readers.
 const SPIN_NS: u64 = 25_000;
+
+/// How long it spins before it sleeps if there is one holder only, in nanoseconds. A holder that runs is worth waiting for longer than waking takes: it would
+/// leave the lock to a task that is not there yet.
+const LONG_SPIN_NS: u64 = 4 * SPIN_NS;
 
 /// How long a waiter waits before it shuts the door of the other state, in nanoseconds.
 static GRACE: Atomic<u64> = Atomic::new(super::DEFAULT_GRACE_NS);
@@ -172,6 +176,8 @@ impl Drop for NoPreempt {
 /// How a task waits.
 pub(super) struct Wait {
     since: u64,
+    /// When spinning ends.
+    spin: u64,
     /// When the grace of this waiter is over, or [`NEVER`].
     grace: u64,
     /// When the waiter gives up, or [`NEVER`].
@@ -188,6 +194,7 @@ impl Wait {
         let since = now();
         Self {
             since,
+            spin: since + SPIN_NS,
             grace: since.saturating_add(grace()),
             timeout: since.saturating_add(timeout),
             long: since.saturating_add(LONG.load(Relaxed)),
@@ -216,9 +223,14 @@ impl Wait {
 
     /// Whether to look again before going to sleep. Takes a moment.
     pub(super) fn spin(&mut self) -> bool {
-        let until = self.grace.min(self.timeout).min(self.since + SPIN_NS);
+        let until = self.grace.min(self.timeout).min(self.spin);
         // SAFETY: Always safe to call.
         unsafe { ffi::two_state_lock_spin(until) }
+    }
+
+    /// Spinning begins anew, because it is for something else now. It may take `long`.
+    pub(super) fn spin_again(&mut self, long: bool) {
+        self.spin = now() + if long { LONG_SPIN_NS } else { SPIN_NS };
     }
 
     /// Waits for the grant only, from now on.

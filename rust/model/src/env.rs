@@ -240,6 +240,8 @@ impl Wait {
         true
     }
 
+    pub fn spin_again(&mut self, _long: bool) {}
+
     pub fn tell(&self, _: State, _: &Raw) {}
 
     pub fn insist(&mut self) {

@@ -243,8 +243,8 @@ pub(super) fn grace_curve(report: &Report) -> Result {
         lock::set_grace(us.saturating_mul(1000));
         let block = ask(&subject, Kind::Ours, State::Block, point_ns())?;
         let add = ask(&subject, Kind::Ours, State::Add, point_ns())?;
-        let mixed = mixed_rate(&subject, Kind::Ours, 1000, 200_000_000)?;
-        let busy = busy_rate(&subject, 1000, 200_000_000)?;
+        let mixed = mixed_rate(&subject, Kind::Ours, 1000, 1_000_000_000)?;
+        let busy = busy_rate(&subject, 1000, 1_000_000_000)?;
         let show = |w: &Waits| (w.asked, w.mean, w.p999, w.worst, w.chain);
         // The greatest number stands for "off".
         pr_info!(

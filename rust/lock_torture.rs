@@ -697,6 +697,22 @@ fn lockdep_case(name: &str) -> Result {
                 within(mutex, || drop(a.lock(s)));
             }
         }
+        // Who tries first teaches lockdep the order of who waits, if it says that it might.
+        "bad-tried" => {
+            within(mutex, || {
+                a.might_lock();
+                drop(a.try_lock(Add));
+            });
+            let _first = a.block();
+            within(mutex, || ());
+        }
+        "good-tried" => {
+            {
+                let _first = a.block();
+                within(mutex, || ());
+            }
+            within(mutex, || drop(a.try_lock(Add)));
+        }
         "bad-mmap-lock" => {
             within(mmap, || drop(a.add()));
             let _first = a.block();

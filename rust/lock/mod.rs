@@ -345,6 +345,17 @@ impl TwoStateSharedLock {
         Some(Guard::new(self, state))
     }
 
+    /// Tells lockdep that the lock may be waited for here, whether or not it will be.
+    ///
+    /// For those who begin with [`TwoStateSharedLock::try_lock`], of which lockdep learns no order, and
+    /// wait if that fails.
+    #[inline]
+    pub(crate) fn might_lock(&self) {
+        kernel::task::might_sleep();
+        self.dep_map.acquire(0, false);
+        self.dep_map.release();
+    }
+
     #[inline]
     fn acquire(&self, state: State, subclass: u32, killable: bool, timeout: u64) -> Result {
         kernel::task::might_sleep();

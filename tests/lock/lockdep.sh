@@ -8,7 +8,7 @@
 build
 
 # What should be done. One kernel will do, because nothing is reported.
-good='recursion abba mutex mmap-lock fs-reclaim release uninit assert return-to-user'
+good='recursion abba mutex tried mmap-lock fs-reclaim release uninit assert return-to-user'
 
 # What should not be done, and the report. After `@`, what else the same misuse may give rise to.
 bad()
@@ -21,6 +21,7 @@ bad()
 	abba-mixed		possible circular locking dependency detected
 	abba-add		possible circular locking dependency detected
 	mutex			possible circular locking dependency detected
+	tried			possible circular locking dependency detected
 	mmap-lock		possible circular locking dependency detected
 	fs-reclaim		possible circular locking dependency detected
 	release			bad unlock balance detected@WARNING: .*rust/lock/mod\.rs:

@@ -34,6 +34,7 @@ use kernel::prelude::*;
 /// Takes [`InodeData::pages`], counting if that takes waiting. `EINTR` if the task is killed.
 pub(super) fn lock_pages(inode: &Inode, state: State) -> Result<Guard<'_>> {
     let pages = &inode.data().pages;
+    pages.might_lock();
     if let Some(guard) = pages.try_lock(state) {
         return Ok(guard);
     }

@@ -189,6 +189,11 @@ pub(super) fn zero_up_to(inode: &Inode, pos: u64) -> Result {
 pub(super) fn buffered_write(iocb: &mut Kiocb<'_, ToyFs>, from: &mut IovIter<'_>) -> Result<usize> {
     let inode = iocb.inode();
     let size = inode.size();
+    let _add = if cfg!(mutant_add_across_copy) {
+        Some(lock_pages(inode, State::Add)?)
+    } else {
+        None
+    };
     let written = inode.buffered_write(iocb, from);
     if inode.size() != size {
         inode.mark_dirty();
@@ -237,7 +242,9 @@ impl FileOps for ToyFs {
     }
 
     fn direct_write_ended(inode: &Inode) {
-        inode.data().pages.release_handed_off(State::Block);
+        if !cfg!(mutant_block_dropped_early) {
+            inode.data().pages.release_handed_off(State::Block);
+        }
     }
 
     fn fault(inode: &Inode, index: u64) -> FaultAnswer {
@@ -293,6 +300,10 @@ impl MappingOps for ToyFs {
             return Ok(folio.submit_read());
         }
         inode.super_block().data().stats().read_waits.inc();
+        if cfg!(mutant_sleep_with_folio_locked) {
+            let _add = lock_pages(inode, State::Add)?;
+            return Ok(folio.submit_read());
+        }
         let folio = folio.unlock();
         let _add = lock_pages(inode, State::Add)?;
         // Not dropped in between: the lock is fair, but a caller who starts over is a newcomer.
@@ -311,11 +322,16 @@ impl MappingOps for ToyFs {
     }
 
     fn enter_folio(inode: &Inode) -> Result {
+        if cfg!(mutant_add_across_copy) {
+            return Ok(());
+        }
         lock_pages(inode, State::Add)?.keep();
         Ok(())
     }
 
     fn leave_folio(inode: &Inode) {
-        inode.data().pages.release_kept(State::Add);
+        if !cfg!(mutant_add_across_copy) {
+            inode.data().pages.release_kept(State::Add);
+        }
     }
 }

@@ -253,6 +253,14 @@ fn write_part(
 ) -> Result<Part> {
     let inode = iocb.inode();
     inode.super_block().data().stats().direct_writes.inc();
+    if cfg!(mutant_pin_after_block) && from.is_user_backed() {
+        return shut_out(iocb, Ending::Now, None, |iocb| {
+            let Some(pinned) = pin(from, want, inode, pages, || false)? else {
+                return Err(EFAULT);
+            };
+            pinned.buffer.write(iocb, pinned.bytes)
+        });
+    }
     marker::with(MappingId::of(inode.mapping()), pages.clone(), |active| {
         if from.is_user_backed() {
             match pin(from, want, inode, pages, || active.refused())? {
@@ -374,7 +382,7 @@ fn shut_out(
         // Before the write: its completion may come at any time.
         let block = block.hand_off();
         let written = write(iocb);
-        if written == Err(EIOCBQUEUED) {
+        if written == Err(EIOCBQUEUED) && !cfg!(mutant_block_dropped_early) {
             block.keep();
         }
         written

@@ -1,0 +1,68 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# tests/bench.sh [um|x86_64]: what the protocol costs and what fairness is worth, in the release configuration, on a RAM
+# disk whose requests complete 100 us later. The figures of Documentation/direct-io-protocol.rst are from here. Use a
+# machine that does nothing else.
+#
+# S12, S13: the worst latency of one direct writer among readers that fault without pause, and of one faulting reader
+# among direct writers, with the default grace period and without fairness.
+# S17: direct writes of 4 KiB to one file, from 1, 2 and 4 tasks, beside the same to the device itself.
+
+export LC_ALL=C
+top=$(cd "$(dirname "$0")/.." && pwd) || exit 1
+if [ "$1" != --guest ]; then
+	exec "$top/scripts/vm" --arch "${1:-${VM:-um}}" --config release --timeout 900 -- "$0" --guest
+fi
+
+# shellcheck source=common/toyfs
+. "$top/tests/common/toyfs"
+_notrun() { echo "FAIL bench ($1)"; exit 1; }
+
+_require_toyfs_null_blk
+_toyfs_null_blk 100 256
+mnt=$SCRATCH_MNT file=$SCRATCH_MNT/file passed=0 failed=0
+# So long that it never ends.
+off=$((2 ** 62))
+
+toyfs() # GRACE COMMAND...
+{
+	local grace=$1 ret
+
+	shift
+	insmod "$TOYFS_KO" ${grace:+grace_us=$grace} && mkfs.toyfs -f "$SCRATCH_DEV" >/dev/null &&
+		mount -t toyfs "$SCRATCH_DEV" "$mnt" && "$@"
+	ret=$?
+	umount "$mnt" && rmmod toyfs && [ $ret -eq 0 ]
+}
+
+result()
+{
+	if [ $? -eq 0 ]; then passed=$((passed + 1)); else echo "FAIL $1"; failed=$((failed + 1)); fi
+}
+
+for s in "S12 readers" "S13 writers"; do
+	for grace in "" "$off"; do
+		echo "${s% *}, ${grace:+no fairness}${grace:-default grace}" | sed "s/$off//"
+		# -l: how long is too long is not what is asked here.
+		toyfs "$grace" starve -n 8 -t 5 -l 60000 "${s#* }" "$file"
+		result "${s% *}"
+	done
+done
+
+echo "S17, the device"
+for n in 1 2 4; do
+	echo "$n writers: $(parallel -t 3000 $n "$SCRATCH_DEV")"
+	result S17
+done
+writers()
+{
+	for n in 1 2 4; do echo "$n writers: $(parallel -t 3000 $n "$file")" || return; done
+}
+echo "S17, toyfs"
+toyfs "" writers
+result S17
+
+_toyfs_null_blk_remove
+echo "$passed passed, $failed failed, 0 skipped"
+[ $failed -eq 0 ]

@@ -36,7 +36,7 @@ use crate::{
     },
 };
 use core::ops::RangeInclusive;
-use kernel::prelude::*;
+use kernel::{alloc::flags::GFP_NOWAIT, prelude::*};
 
 /// A request of more bytes than this is done in parts, so that the memory for describing its buffer
 /// and the time that the cache is shut stay bounded.
@@ -58,15 +58,20 @@ pub(super) fn read(iocb: &mut Kiocb<'_, ToyFs>, to: &mut IovIter<'_>) -> Result<
     };
     iocb.accessed();
     inode.super_block().data().stats().direct_reads.inc();
+    if iocb.is_nowait() && to.is_user_backed() {
+        // As far as the buffer is there. If its beginning is not, whoever may wait finds out why.
+        let read = to.without_faults(|to| direct_rw(iocb, to, DirectFlags::Partial));
+        return if read == Err(EFAULT) {
+            Err(EAGAIN)
+        } else {
+            read
+        };
+    }
     direct_rw(iocb, to, DirectFlags::AsAsked)
 }
 
 /// A direct write.
 pub(super) fn write(iocb: &mut Kiocb<'_, ToyFs>, from: &mut IovIter<'_>) -> Result<usize> {
-    // Pinning, the lock and the wait for the device may all sleep.
-    if iocb.is_nowait() {
-        return Err(EAGAIN);
-    }
     match write_locked(iocb, from)? {
         0 => Ok(0),
         written => iocb.write_sync(written),
@@ -88,21 +93,38 @@ impl InodeHold<'_> {
 }
 
 /// Whether writing `len` bytes at `pos` changes anything but data.
-fn changes_metadata(inode: &Inode, pos: u64, len: u64) -> bool {
-    pos + len > inode.size() || !inode.is_nosec() || !InodeData::is_written(inode, pos, len)
+fn changes_metadata(inode: &Inode, pos: u64, len: u64, nowait: bool) -> Result<bool> {
+    Ok(pos + len > inode.size()
+        || !inode.is_nosec()
+        || !InodeData::is_written(inode, pos, len, nowait)?)
+}
+
+/// Whether `from` can be written without waiting for more than the device, as far as can be told
+/// before it is tried.
+fn may_be_immediate(iocb: &Kiocb<'_, ToyFs>, from: &IovIter<'_>) -> bool {
+    let retries = iocb.inode().super_block().data().selfdio() == SelfDio::Retry;
+    from.len() <= PART && !retries && (iocb.is_sync() || iocb.may_complete_later())
 }
 
 /// Locks the inode and does the checks of a write. `None` if there is nothing to write.
 fn begin<'a>(iocb: &mut Kiocb<'a, ToyFs>, from: &mut IovIter<'_>) -> Result<Option<InodeHold<'a>>> {
     let inode = iocb.inode();
+    let nowait = iocb.is_nowait();
     if !iocb.is_append() {
-        let shared = inode.lock_shared()?;
+        let shared = if nowait {
+            inode.try_lock_shared().ok_or(EAGAIN)?
+        } else {
+            inode.lock_shared()?
+        };
         if iocb.write_checks(from)? == 0 {
             return Ok(None);
         }
-        if !changes_metadata(inode, iocb.pos(), from.len() as u64) {
+        if !changes_metadata(inode, iocb.pos(), from.len() as u64, nowait)? {
             return Ok(Some(InodeHold::Shared(shared)));
         }
+    }
+    if nowait {
+        return Err(EAGAIN);
     }
     let exclusive = inode.lock()?;
     if iocb.write_checks(from)? == 0 {
@@ -134,6 +156,9 @@ fn write_locked(iocb: &mut Kiocb<'_, ToyFs>, from: &mut IovIter<'_>) -> Result<u
     if (pos | len) & align != 0 {
         return Err(EINVAL);
     }
+    if iocb.is_nowait() && !may_be_immediate(iocb, from) {
+        return Err(EAGAIN);
+    }
     iocb.modified()?;
     if hold.is_exclusive() {
         zero_up_to(inode, pos)?;
@@ -157,6 +182,7 @@ fn write_locked(iocb: &mut Kiocb<'_, ToyFs>, from: &mut IovIter<'_>) -> Result<u
                 Err(error)
             }
         }
+        Progress::FallBack(_) if iocb.is_nowait() => Err(EAGAIN),
         Progress::FallBack(n) => fall_back(iocb, from, hold, n),
         Progress::Queued => Err(EIOCBQUEUED),
     }
@@ -255,15 +281,16 @@ fn write_part(
     inode.super_block().data().stats().direct_writes.inc();
     if cfg!(mutant_pin_after_block) && from.is_user_backed() {
         return shut_out(iocb, Ending::Now, None, |iocb| {
-            let Some(pinned) = pin(from, want, inode, pages, || false)? else {
+            let Some(pinned) = pin(from, want, inode, pages, false, || false)? else {
                 return Err(EFAULT);
             };
             pinned.buffer.write(iocb, pinned.bytes)
         });
     }
+    let nowait = iocb.is_nowait();
     marker::with(MappingId::of(inode.mapping()), pages.clone(), |active| {
         if from.is_user_backed() {
-            match pin(from, want, inode, pages, || active.refused())? {
+            match pin(from, want, inode, pages, nowait, || active.refused())? {
                 Some(pinned) => pinned.write(iocb, from, ending, Some(active)),
                 None => Ok(Part::Overlap),
             }
@@ -292,18 +319,26 @@ struct Pinned {
 
 /// Step 1 and 2: pins up to `want` bytes of `from`. `None` if the buffer is the target; `refused` says
 /// whether a fault was refused for that reason.
+///
+/// `EAGAIN` if `nowait` and not all of it is there.
 fn pin(
     from: &mut IovIter<'_>,
     want: usize,
     inode: &Inode,
     pages: &RangeInclusive<u64>,
+    nowait: bool,
     refused: impl Fn() -> bool,
 ) -> Result<Option<Pinned>> {
     let device = inode.super_block().device();
     let before = from.save();
     let mut attempt = 1;
     let (buffer, stopped) = loop {
-        let (buffer, stopped) = PinnedBuffer::pin(from, want, device.dma_alignment());
+        let align = device.dma_alignment();
+        let (buffer, stopped) = if nowait {
+            from.without_faults(|from| PinnedBuffer::pin(from, want, align, GFP_NOWAIT))
+        } else {
+            PinnedBuffer::pin(from, want, align, GFP_KERNEL)
+        };
         if refused() || overlaps(buffer.page_owners(), inode, pages) {
             from.restore(&before);
             return Ok(None);
@@ -319,6 +354,10 @@ fn pin(
         attempt += 1;
         from.restore(&before);
     };
+    if nowait && stopped.is_err() {
+        from.restore(&before);
+        return Err(EAGAIN);
+    }
     // What can be had of a buffer that is not all there is written, in whole units of the device.
     let unit = device.logical_block_size() as usize;
     let bytes = buffer.len() / unit * unit;
@@ -370,7 +409,11 @@ fn shut_out(
     write: impl FnOnce(&mut Kiocb<'_, ToyFs>) -> Result<usize>,
 ) -> Result<Part> {
     let inode = iocb.inode();
-    let block = lock_pages(inode, State::Block)?;
+    let block = if iocb.is_nowait() {
+        inode.data().pages.try_lock(State::Block).ok_or(EAGAIN)?
+    } else {
+        lock_pages(inode, State::Block)?
+    };
     let blocking = |on| {
         if let Some(active) = active {
             active.set_blocking(on);
@@ -460,7 +503,7 @@ fn write_retrying(
             return Progress::Stopped(done, EINTR);
         }
         let want = from.len().min(PART);
-        let part = match pin(from, want, inode, &pages, || false) {
+        let part = match pin(from, want, inode, &pages, false, || false) {
             Ok(Some(pinned)) => {
                 let ending = if hold.is_exclusive() {
                     Ending::Metadata

@@ -213,8 +213,14 @@ impl InodeData {
 
     /// Whether all of `pos..pos + len` has blocks with the file's data in them, so that writing it
     /// changes no metadata.
-    pub(super) fn is_written(inode: &Inode, pos: u64, len: u64) -> bool {
-        let map = inode.data().map.lock();
+    ///
+    /// `EAGAIN` if `nowait` and it cannot be told without waiting.
+    pub(super) fn is_written(inode: &Inode, pos: u64, len: u64, nowait: bool) -> Result<bool> {
+        let map = if nowait {
+            inode.data().map.try_lock().ok_or(EAGAIN)?
+        } else {
+            inode.data().map.lock()
+        };
         let mut block = pos >> format::BLOCK_LOG2;
         let end = (pos + len).div_ceil(format::BLOCK_SIZE as u64);
         while block < end {
@@ -224,9 +230,9 @@ impl InodeData {
                     unwritten: false,
                     ..
                 } => block = block.saturating_add(len),
-                _ => return false,
+                _ => return Ok(false),
             }
         }
-        true
+        Ok(true)
     }
 }

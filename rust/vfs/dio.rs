@@ -13,7 +13,7 @@ use super::{
 };
 use crate::bindings;
 use core::{cell::UnsafeCell, marker::PhantomData, mem, ptr, slice};
-use kernel::{error::Result, page::PAGE_SIZE, prelude::*};
+use kernel::{alloc::Flags, error::Result, page::PAGE_SIZE, prelude::*};
 
 /// Whom a run of pages of a buffer belongs to.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -114,16 +114,22 @@ impl PinnedBuffer {
     const BATCH: usize = 256;
 
     /// Pins the next bytes of `from`, which moves on, for reading: `max` of them, or fewer if it ends
-    /// or a page cannot be had. Faults pages in unless the iterator says otherwise.
+    /// or a page cannot be had. Faults pages in unless the iterator says otherwise. `flags` are for
+    /// the memory of the description.
     ///
     /// The second value is why it stopped early, if it did.
-    pub(crate) fn pin(from: &mut IovIter<'_>, max: usize, align_mask: u32) -> (Self, Result) {
+    pub(crate) fn pin(
+        from: &mut IovIter<'_>,
+        max: usize,
+        align_mask: u32,
+        flags: Flags,
+    ) -> (Self, Result) {
         let mut this = PinnedBuffer {
             bvecs: KVVec::new(),
             bytes: 0,
         };
         while this.bytes < max && !from.is_empty() {
-            if let Err(e) = this.bvecs.reserve(Self::BATCH, GFP_KERNEL) {
+            if let Err(e) = this.bvecs.reserve(Self::BATCH, flags) {
                 return (this, Err(e.into()));
             }
             let mut n = 0;
@@ -223,6 +229,8 @@ impl Drop for PinnedBuffer {
 pub(crate) enum DirectFlags {
     /// As the request asks: an asynchronous one may be left in flight (`EIOCBQUEUED`).
     AsAsked,
+    /// As the request asks, and as far as the memory can be pinned.
+    Partial,
     /// Done when the call returns; durability is left to the caller.
     Wait,
 }
@@ -236,11 +244,15 @@ pub(crate) fn direct_rw<T: FileSystem + DirOps + FileOps + MappingOps>(
     flags: DirectFlags,
 ) -> Result<usize> {
     let ops = &Tables::<T>::IOMAP_OPS;
-    if flags == DirectFlags::AsAsked {
+    if flags != DirectFlags::Wait {
+        let flags = match flags {
+            DirectFlags::Partial => bindings::IOMAP_DIO_PARTIAL,
+            _ => 0,
+        };
         // SAFETY: Valid request and tables.
         return from_ssize(unsafe {
-            let iocb = iocb.as_raw();
-            bindings::iomap_dio_rw(iocb, iter.as_raw(), ops, ptr::null(), 0, ptr::null_mut(), 0)
+            let (iocb, iter) = (iocb.as_raw(), iter.as_raw());
+            bindings::iomap_dio_rw(iocb, iter, ops, ptr::null(), flags, ptr::null_mut(), 0)
         });
     }
     let mut part = iocb.sync_part();

@@ -75,16 +75,22 @@ impl<'a, T: FileSystem> Kiocb<'a, T> {
         self.has(bindings::VFS_IOCB_APPEND)
     }
 
-    /// Without sleeping (`RWF_NOWAIT`).
+    /// Without sleeping (`RWF_NOWAIT`, or a first attempt of io_uring's): what would have to returns
+    /// `EAGAIN`.
     pub(crate) fn is_nowait(&self) -> bool {
         self.has(bindings::VFS_IOCB_NOWAIT)
+    }
+
+    /// Whether whoever made the request waits for it in the call.
+    pub(crate) fn is_sync(&self) -> bool {
+        self.0.ki_complete.is_none()
     }
 
     /// Whether the request may be completed after the call that made it returned, and without making
     /// anything durable.
     pub(crate) fn may_complete_later(&self) -> bool {
         // SAFETY: Valid request.
-        self.0.ki_complete.is_some() && !unsafe { bindings::vfs_iocb_is_dsync(self.0) }
+        !self.is_sync() && !unsafe { bindings::vfs_iocb_is_dsync(self.0) }
     }
 
     /// Checks limits and permissions of a write, finds the position of an append, and shortens
@@ -180,6 +186,15 @@ impl IovIter<'_> {
     pub(crate) fn is_user_backed(&self) -> bool {
         // SAFETY: Valid iterator.
         unsafe { bindings::vfs_user_backed_iter(self.0) }
+    }
+
+    /// Runs `f` with page faults on the memory refused: what is not there when it is pinned ends the
+    /// iterator early.
+    pub(crate) fn without_faults<R>(&mut self, f: impl FnOnce(&mut Self) -> R) -> R {
+        let before = mem::replace(&mut self.0.nofault, true);
+        let ret = f(self);
+        self.0.nofault = before;
+        ret
     }
 
     /// Whether the memory is an array of pages (`ITER_BVEC`).
@@ -380,7 +395,8 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
     unsafe extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file) -> i32 {
         // SAFETY: The VFS passes valid objects.
         unsafe {
-            (*file).f_mode |= bindings::VFS_FMODE_CAN_ODIRECT as bindings::fmode_t;
+            (*file).f_mode |= (bindings::VFS_FMODE_CAN_ODIRECT | bindings::VFS_FMODE_NOWAIT)
+                as bindings::fmode_t;
             bindings::generic_file_open(inode, file)
         }
     }

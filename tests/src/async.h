@@ -17,6 +17,7 @@ enum engine { SYNC, AIO, URING, FIXED };
 
 struct queue {
 	enum engine engine;
+	int flags;		/* RWF_*, for system calls */
 	unsigned int inflight;
 	/* Results that are there and not yet asked for. */
 	struct { uint64_t tag; long res; } ready[QUEUE_MAX];
@@ -93,7 +94,8 @@ static UNUSED void queue_submit(struct queue *q, bool write, int fd, const struc
 	q->inflight++;
 	switch (q->engine) {
 	case SYNC:
-		ret = write ? pwritev(fd, iov, (int)n, (off_t)off) : preadv(fd, iov, (int)n, (off_t)off);
+		ret = write ? pwritev2(fd, iov, (int)n, (off_t)off, q->flags) :
+			preadv2(fd, iov, (int)n, (off_t)off, q->flags);
 		q->ready[q->nready].tag = tag;
 		q->ready[q->nready++].res = ret < 0 ? -errno : ret;
 		return;

@@ -3,7 +3,7 @@
  * One direct read or write with a buffer of any shape, described on the command line, and a check of
  * everything that it should and should not have changed.
  *
- *	selfdio [-c] [-t] [-q] [-d] [-l MAXUSEC] [-L SECONDS] [-e ENGINE] read|write FILE OFFSET SEGMENT...
+ *	selfdio [-c] [-t] [-q] [-d] [-n] [-l MAXUSEC] [-L SECONDS] [-e ENGINE] read|write FILE OFFSET SEGMENT...
  *
  * SEGMENT is one iovec, comma-separated:
  *	anon,len=N		anonymous memory
@@ -22,7 +22,8 @@
  *	unmap			the range is unmapped again: an invalid address
  *
  * -c checks the file (and a read's buffer) afterwards, -q keeps quiet about what is right, -t prints the
- * time taken, -l complains of more than that, -d opens with O_DSYNC,
+ * time taken, -l complains of more than that, -d opens with O_DSYNC, -n asks for
+ * no waiting (RWF_NOWAIT, of system calls only),
  * -L is the end by SIGALRM after so many seconds.
  * -e makes the operation by aio, uring, or uring with a registered buffer (fixed) instead of a system call (sync).
  *
@@ -248,22 +249,24 @@ int main(int argc, char **argv)
 	uint64_t limit_us = 0, off, t0, t1;
 	struct cachestat_ before = {0}, after = {0};
 	bool have_cs;
-	struct image im, want;
+	struct image im = {0}, want;
 	struct stat st;
 	size_t total = 0, done;
 	ssize_t ret;
 	int opt, fd, err, oflags = 0;
 	enum engine engine = SYNC;
+	bool nowait = false;
 	static struct queue q;
 	uint64_t tag;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	while ((opt = getopt(argc, argv, "+ctqdl:e:L:")) != -1) {
+	while ((opt = getopt(argc, argv, "+ctqdnl:e:L:")) != -1) {
 		switch (opt) {
 		case 'c': check = true; break;
 		case 't': timed = true; break;
 		case 'q': quiet = true; break;	/* of what follows the result, only what is wrong */
 		case 'd': oflags |= O_DSYNC; break;
+		case 'n': nowait = true; break;
 		case 'e': engine = engine_of(optarg); break;
 		case 'L': alarm((unsigned int)parse_size(optarg)); break;
 		case 'l': limit_us = parse_size(optarg); break;
@@ -287,7 +290,8 @@ int main(int argc, char **argv)
 	target_dev = st.st_dev;
 
 	fd = xopen(target, O_RDWR | O_DIRECT | oflags);
-	im = snapshot(target);
+	if (check)
+		im = snapshot(target);
 
 	/* Everything cold first, and mapped without readahead, so that warming a page warms no other. */
 	for (int i = 0; i < nsegs; i++) {
@@ -372,11 +376,12 @@ int main(int argc, char **argv)
 	}
 	/* A shared store (cow without private) changes the file before the operation begins. */
 	for (int i = 0; i < nsegs; i++)
-		if (segs[i].map && segs[i].state == COW && !segs[i].private &&
+		if (check && segs[i].map && segs[i].state == COW && !segs[i].private &&
 		    same_file(segs[i].path))
 			memcpy(im.data + segs[i].off + segs[i].skew, segs[i].bytes, segs[i].len);
 
 	queue_init(&q, engine);
+	q.flags = nowait ? RWF_NOWAIT : 0;
 	if (engine == FIXED && (err = queue_register(&q, iov[0].iov_base, iov[0].iov_len))) {
 		printf("register: %s\n", errname(err));
 		return 0;

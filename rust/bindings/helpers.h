@@ -124,6 +124,7 @@ bool vfs_iocb_is_dsync(const struct kiocb *iocb);
 /* Macros whose casts and shifts bindgen does not evaluate. */
 static const unsigned int VFS_FMODE_CAN_ODIRECT = (unsigned int)FMODE_CAN_ODIRECT;
 static const unsigned int VFS_FMODE_NOWAIT = (unsigned int)FMODE_NOWAIT;
+static const unsigned int VFS_O_DSYNC = O_DSYNC;
 static const int VFS_IOCB_DIRECT = IOCB_DIRECT;
 static const int VFS_IOCB_APPEND = (int)IOCB_APPEND;
 static const int VFS_IOCB_NOWAIT = (int)IOCB_NOWAIT;

@@ -25,8 +25,9 @@ use crate::{
     lock::{Guard, State},
     marker::{self, Verdict},
     vfs::{
-        Extent, ExtentKind, FaultAnswer, FaultResult, FileOps, IomapFlags, IovIter, Kiocb,
-        LockedFolio, MappingOps, NofsScope, PageMkwrite, ReadFolio, Readahead, Relocked,
+        fatal_signal_pending, Extent, ExtentKind, Fallocate, FaultAnswer, FaultResult, FileOps,
+        IomapFlags, IovIter, Kiocb, LockedFolio, MappingOps, NofsScope, PageMkwrite, ReadFolio,
+        Readahead, Relocked,
     },
 };
 use kernel::prelude::*;
@@ -165,6 +166,43 @@ pub(super) fn free_beyond_end(inode: &Inode) -> Result {
     removed
 }
 
+/// Makes `pos..end` of the file read as zeroes, and frees the blocks that are all within. The caller holds
+/// `i_rwsem` and `invalidate_lock` exclusively, and no direct I/O is in flight.
+fn punch(inode: &Inode, pos: u64, end: u64) -> Result {
+    let block = BLOCK_SIZE as u64;
+    let (first, last) = (pos.div_ceil(block), block_of(end));
+    let size = inode.size();
+    if first >= last {
+        // Parts of two blocks at most.
+        return inode.zero(pos, end.min(size));
+    }
+    inode.zero(pos, (first << BLOCK_LOG2).min(size))?;
+    inode.zero(last << BLOCK_LOG2, end.min(size))?;
+    inode.drop_pages(first << BLOCK_LOG2, last << BLOCK_LOG2);
+    let sb = inode.super_block();
+    let _nofs = NofsScope::enter();
+    let mut map = inode.data().map.lock();
+    let mut allocator = sb.data().allocator.lock();
+    let removed = map.extents.remove(sb.device(), &mut allocator, first, last);
+    inode.data().changed();
+    InodeData::update_sectors(inode, &map);
+    inode.mark_dirty();
+    removed
+}
+
+/// Gives blocks to the holes of `pos..end`. They read as zeroes, as the holes did.
+fn preallocate(inode: &Inode, pos: u64, end: u64) -> Result {
+    let mut at = pos;
+    while at < end {
+        if fatal_signal_pending() {
+            return Err(EINTR);
+        }
+        let extent = map(inode, at, end - at, true, false)?;
+        at = extent.offset + extent.len;
+    }
+    Ok(())
+}
+
 /// Makes an inode, and all metadata that leads to it, durable.
 pub(super) fn sync_metadata(inode: &Inode) -> Result {
     let sb = inode.super_block();
@@ -234,6 +272,30 @@ impl FileOps for ToyFs {
             buffered_write(iocb, from)?
         };
         iocb.write_sync(written)
+    }
+
+    fn fallocate(inode: &Inode, op: Fallocate, pos: u64, len: u64) -> Result {
+        let end = pos + len;
+        let size = inode.size();
+        inode.dio_wait();
+        inode.with_invalidate_lock(|| {
+            if op == Fallocate::Punch || matches!(op, Fallocate::Zero { .. }) {
+                punch(inode, pos, end)?;
+            }
+            if op != Fallocate::Punch {
+                preallocate(inode, pos, end).inspect_err(|_| {
+                    // What lies behind the end would be of no use to anybody. If it cannot be freed
+                    // now, it stays with the file.
+                    let _ = free_beyond_end(inode);
+                })?;
+            }
+            if op.grows() && end > size {
+                inode.zero_tail(size)?;
+                inode.truncate_pages(end);
+                inode.mark_dirty();
+            }
+            Ok(())
+        })
     }
 
     fn fsync(inode: &Inode, _datasync: bool) -> Result {

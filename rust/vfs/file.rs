@@ -13,7 +13,10 @@ use super::{
 };
 use crate::bindings;
 use core::{marker::PhantomData, mem};
-use kernel::error::{to_result, Result};
+use kernel::{
+    error::{to_result, Result},
+    prelude::*,
+};
 
 /// Operations on open regular files.
 pub(crate) trait FileOps: FileSystem {
@@ -23,6 +26,10 @@ pub(crate) trait FileOps: FileSystem {
     /// `write(2)` and its relatives. Returns the number of bytes written, and has made them durable
     /// if the request asks for it.
     fn write(iocb: &mut Kiocb<'_, Self>, from: &mut IovIter<'_>) -> Result<usize>;
+
+    /// `fallocate(2)`, of `len` bytes, at least one. The caller holds `i_rwsem` exclusively, has updated
+    /// the times, and has checked that the file may become as long as `op` makes it.
+    fn fallocate(inode: &Inode<Self>, op: Fallocate, pos: u64, len: u64) -> Result;
 
     /// Makes the metadata durable that the file's data, already written, needs.
     fn fsync(inode: &Inode<Self>, datasync: bool) -> Result;
@@ -40,6 +47,44 @@ pub(crate) trait FileOps: FileSystem {
     /// A page of a shared mapping is about to become writable. To be answered by
     /// [`PageMkwrite::serve`], or with [`FaultResult::RETRY_FAULT`].
     fn page_mkwrite(inode: &Inode<Self>, fault: PageMkwrite<'_, Self>) -> FaultResult;
+}
+
+/// What `fallocate(2)` is to do with a range.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fallocate {
+    /// Gives it blocks.
+    Allocate {
+        /// Even if the range ends behind the file, that does not become longer.
+        keep_size: bool,
+    },
+    /// Gives it blocks, and makes it read as zeroes.
+    Zero {
+        /// As above.
+        keep_size: bool,
+    },
+    /// Takes its blocks away: it reads as zeroes.
+    Punch,
+}
+
+impl Fallocate {
+    fn from_mode(mode: i32) -> Option<Self> {
+        const PUNCH: u32 = bindings::FALLOC_FL_PUNCH_HOLE | bindings::FALLOC_FL_KEEP_SIZE;
+        let keep_size = mode as u32 & bindings::FALLOC_FL_KEEP_SIZE != 0;
+        match mode as u32 & !bindings::FALLOC_FL_KEEP_SIZE {
+            0 => Some(Fallocate::Allocate { keep_size }),
+            bindings::FALLOC_FL_ZERO_RANGE => Some(Fallocate::Zero { keep_size }),
+            _ if mode as u32 == PUNCH => Some(Fallocate::Punch),
+            _ => None,
+        }
+    }
+
+    /// Whether the file becomes longer if the range ends behind it.
+    pub(crate) fn grows(self) -> bool {
+        match self {
+            Fallocate::Allocate { keep_size } | Fallocate::Zero { keep_size } => !keep_size,
+            Fallocate::Punch => false,
+        }
+    }
 }
 
 /// An I/O request on an open file of `T`: a `struct kiocb`.
@@ -303,6 +348,7 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
         mmap_prepare: Some(Self::mmap_prepare),
         open: Some(Self::open),
         fsync: Some(Self::fsync),
+        fallocate: Some(Self::fallocate),
         splice_read: Some(Self::splice_read),
         splice_write: Some(bindings::iter_file_splice_write),
         // SAFETY: All zeroes is a table of absent operations.
@@ -395,8 +441,8 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
     unsafe extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file) -> i32 {
         // SAFETY: The VFS passes valid objects.
         unsafe {
-            (*file).f_mode |= (bindings::VFS_FMODE_CAN_ODIRECT | bindings::VFS_FMODE_NOWAIT)
-                as bindings::fmode_t;
+            (*file).f_mode |=
+                (bindings::VFS_FMODE_CAN_ODIRECT | bindings::VFS_FMODE_NOWAIT) as bindings::fmode_t;
             bindings::generic_file_open(inode, file)
         }
     }
@@ -437,6 +483,43 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Tables<T> {
             }
         };
         to_int(sync())
+    }
+
+    /// `->fallocate()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
+    unsafe extern "C" fn fallocate(
+        file: *mut bindings::file,
+        mode: i32,
+        offset: i64,
+        len: i64,
+    ) -> isize {
+        // SAFETY: Valid file of a regular file of `T`.
+        let inode = unsafe { Inode::<T>::from_raw(bindings::vfs_file_inode(file)) };
+        let allocate = || -> Result {
+            let op = Fallocate::from_mode(mode).ok_or(EOPNOTSUPP)?;
+            let _lock = inode.lock()?;
+            // SAFETY: Valid file and inode; `i_rwsem` is held. The VFS has checked the sum.
+            unsafe {
+                if op.grows() && (offset + len) as u64 > inode.size() {
+                    to_result(bindings::inode_newsize_ok(inode.as_raw(), offset + len))?;
+                }
+                to_result(bindings::file_modified(file))?;
+            }
+            T::fallocate(inode, op, offset as u64, len as u64)
+        };
+        let done = allocate().and_then(|()| {
+            // SAFETY: Valid file.
+            unsafe {
+                if (*file).f_flags & bindings::VFS_O_DSYNC == 0 {
+                    return Ok(());
+                }
+                to_result(bindings::vfs_fsync(file, 0))
+            }
+        });
+        to_int(done) as isize
     }
 
     /// `->splice_read()`.

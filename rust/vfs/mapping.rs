@@ -249,6 +249,31 @@ impl<T: FileSystem + DirOps + FileOps + MappingOps> Inode<T> {
         unsafe { bindings::truncate_setsize(self.as_raw(), size as i64) }
     }
 
+    /// Drops the pages with the bytes `pos..end`, whole pages all, from the cache, dirty or not.
+    pub(crate) fn drop_pages(&self, pos: u64, end: u64) {
+        // SAFETY: Valid inode; the caller holds `i_rwsem` and `invalidate_lock` exclusively.
+        unsafe { bindings::truncate_pagecache_range(self.as_raw(), pos as i64, end as i64 - 1) }
+    }
+
+    /// Zeroes the bytes `pos..end`, which are within the file, in the page cache.
+    pub(crate) fn zero(&self, pos: u64, end: u64) -> Result {
+        if pos >= end {
+            return Ok(());
+        }
+        // SAFETY: Valid inode and tables.
+        to_result(unsafe {
+            bindings::iomap_zero_range(
+                self.as_raw(),
+                pos as i64,
+                (end - pos) as i64,
+                ptr::null_mut(),
+                &Tables::<T>::IOMAP_OPS,
+                &Tables::<T>::WRITE_OPS,
+                ptr::null_mut(),
+            )
+        })
+    }
+
     /// Zeroes the part of the block that contains `size` from there on, in the page cache.
     pub(crate) fn zero_tail(&self, size: u64) -> Result {
         // SAFETY: Valid inode and tables.

@@ -22,8 +22,8 @@ pub(crate) use self::{
     block_device::{BlockDevice, ErrorCursor, NofsScope},
     dio::{direct_rw, direct_write_later, DirectFlags, PageOwner, PinnedBuffer},
     file::{
-        fatal_signal_pending, FaultAnswer, FaultResult, FileOps, IovIter, IterState, Kiocb,
-        PageMkwrite,
+        fatal_signal_pending, Fallocate, FaultAnswer, FaultResult, FileOps, IovIter, IterState,
+        Kiocb, PageMkwrite,
     },
     inode::{
         Attr, DirEmitter, DirOps, Idmap, Inode, InodeLock, InodeLockShared, NewInode, StatDio,

@@ -13,7 +13,7 @@ MAKEFLAGS += --no-print-directory
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := modules
-.PHONY: help modules modules_install clean distclean demo check kunit fstests model bench shell mutants rust-analyzer FORCE
+.PHONY: help modules modules_install clean distclean demo check kunit fstests model bench shell mutants peers rust-analyzer FORCE
 
 ifdef KDIR
 # A kernel of one's own: as any out-of-tree module, in this directory unless MO= names another.
@@ -52,6 +52,9 @@ mutants:
 	@tests/mutants.sh
 bench:
 	@tests/lock/bench.sh $(VM)
+	@tests/bench.sh $(VM)
+peers:
+	@scripts/peers
 shell:
 	@scripts/vm --config $(CONFIG) --tty --timeout 86400 -- bash -i
 rust-analyzer:

@@ -3,12 +3,12 @@
  * One direct I/O again and again, with the first, second, third... place where the kernel can inject a failure failing,
  * until there is none left (/proc/PID/fail-nth).
  *
- *	failnth anon|disjoint|overlap|read|extend|hole FILE
+ *	failnth anon|aio|disjoint|overlap|read|extend|hole FILE
  *
  * Whatever fails, the result must be an error a user can understand or a count, and the next operation, undisturbed, must
  * work. "failnth: ok" and, on stderr, the number of places.
  */
-#include "util.h"
+#include "async.h"
 
 static int armfd;
 
@@ -34,7 +34,8 @@ static bool fired(void)
 int main(int argc, char **argv)
 {
 	size_t len = 16 * PAGE, to = 1 << 20, from = 2 << 20;
-	bool overlap, is_read, extend, hole, anon;
+	bool overlap, is_read, extend, hole, anon, aio;
+	static struct queue q;
 	unsigned int n, results = 0;
 	unsigned char *anonbuf, *m;
 	char seen[8][32];
@@ -48,12 +49,15 @@ int main(int argc, char **argv)
 	is_read = !strcmp(argv[1], "read");
 	extend = !strcmp(argv[1], "extend");
 	hole = !strcmp(argv[1], "hole");
-	anon = !strcmp(argv[1], "anon");
+	aio = !strcmp(argv[1], "aio");
+	anon = aio || !strcmp(argv[1], "anon");
 	fd = xopen(argv[2], O_RDWR);
 	dfd = xopen(argv[2], O_RDWR | O_DIRECT);
 	armfd = xopen("/proc/thread-self/fail-nth", O_RDWR);
 	anonbuf = xalloc(len);
 	memset(anonbuf, 0x33, len);
+	if (aio)
+		queue_init(&q, AIO);
 	if (fstat(fd, &st))
 		die("fstat");
 	if (overlap)
@@ -78,7 +82,17 @@ int main(int argc, char **argv)
 			die("mmap");
 		posix_fadvise(fd, (off_t)from, (off_t)len, POSIX_FADV_DONTNEED);
 		arm(n);
-		ret = is_read ? pread(dfd, m, len, (off_t)to) : pwrite(dfd, anon ? anonbuf : m, len, (off_t)to);
+		if (aio) {
+			struct iovec iov = { anonbuf, len };
+			uint64_t tag;
+
+			queue_submit(&q, true, dfd, &iov, 1, to, 0);
+			ret = queue_wait(&q, &tag);
+			errno = ret < 0 ? (int)-ret : 0;
+		} else {
+			ret = is_read ? pread(dfd, m, len, (off_t)to) :
+				pwrite(dfd, anon ? anonbuf : m, len, (off_t)to);
+		}
 		err = ret < 0 ? errno : 0;
 		if (!fired())
 			break;

@@ -22,6 +22,7 @@
 #include <linux/splice.h>
 #include <linux/statfs.h>
 #include <linux/uio.h>
+#include <linux/workqueue.h>
 #include <linux/writeback.h>
 
 #include "helpers.h"

@@ -4,13 +4,17 @@
  */
 
 #include <linux/blkdev.h>
+#include <linux/debugfs.h>
 #include <linux/fs_context.h>
 #include <linux/mm.h>
+#include <linux/panic.h>
 #include <linux/random.h>
+#include <linux/ratelimit.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/seq_file.h>
 #include <linux/uio.h>
+#include <linux/workqueue.h>
 #include <linux/writeback.h>
 
 #include "helpers.h"
@@ -34,6 +38,46 @@ unsigned int vfs_memalloc_nofs_save(void)
 void vfs_memalloc_nofs_restore(unsigned int flags)
 {
 	memalloc_nofs_restore(flags);
+}
+
+struct workqueue_struct *vfs_alloc_workqueue(const char *fs, const char *id)
+{
+	return alloc_workqueue("%s-io/%s", WQ_MEM_RECLAIM | WQ_PERCPU, 0, fs, id);
+}
+
+void vfs_synchronize_rcu(void)
+{
+	synchronize_rcu();
+}
+
+void vfs_synchronize_rcu_tasks(void)
+{
+	synchronize_rcu_tasks();
+}
+
+void vfs_init_work(struct work_struct *work, work_func_t fn)
+{
+	INIT_WORK(work, fn);
+}
+
+bool vfs_queue_work(struct workqueue_struct *queue, struct work_struct *work)
+{
+	return queue_work(queue, work);
+}
+
+void vfs_list_init(struct list_head *list)
+{
+	INIT_LIST_HEAD(list);
+}
+
+void vfs_list_add(struct list_head *entry, struct list_head *list)
+{
+	list_add(entry, list);
+}
+
+void vfs_list_del_init(struct list_head *entry)
+{
+	list_del_init(entry);
 }
 
 void vfs_fc_error(struct fs_context *fc, const char *msg)
@@ -193,6 +237,14 @@ void vfs_inode_set_ctime(struct inode *inode, s64 sec, u32 nsec)
 	inode_set_ctime(inode, sec, nsec);
 }
 
+void vfs_inode_get_times(const struct inode *inode, struct timespec64 *atime,
+			 struct timespec64 *mtime, struct timespec64 *ctime)
+{
+	*atime = inode_get_atime(inode);
+	*mtime = inode_get_mtime(inode);
+	*ctime = inode_get_ctime(inode);
+}
+
 void vfs_inode_touch(struct inode *inode)
 {
 	inode_set_mtime_to_ts(inode, inode_set_ctime_current(inode));
@@ -231,13 +283,28 @@ bool vfs_dir_emit_dots(struct file *file, struct dir_context *ctx)
 struct folio *vfs_grab_folio(struct address_space *mapping, pgoff_t index)
 {
 	return __filemap_get_folio(mapping, index, FGP_LOCK | FGP_ACCESSED | FGP_CREAT,
-				   mapping_gfp_mask(mapping));
+				   mapping_gfp_mask(mapping) | __GFP_NOFAIL);
 }
 
 void vfs_folio_lock(struct folio *folio)
 {
 	folio_lock(folio);
 }
+
+#ifdef CONFIG_LOCKDEP
+/* Stands for the locks of all folios. */
+static struct lockdep_map vfs_folio_map = STATIC_LOCKDEP_MAP_INIT("folio_lock", &vfs_folio_map);
+
+void vfs_folio_map_acquire(bool found)
+{
+	lock_acquire_exclusive(&vfs_folio_map, 0, found, NULL, _RET_IP_);
+}
+
+void vfs_folio_map_release(void)
+{
+	lock_release(&vfs_folio_map, _RET_IP_);
+}
+#endif
 
 void vfs_folio_get(struct folio *folio)
 {
@@ -285,9 +352,27 @@ void vfs_mapping_set_single_pages(struct address_space *mapping)
 	mapping_set_folio_order_range(mapping, 0, 0);
 }
 
-u32 vfs_mapping_sample_errors(struct address_space *mapping)
+unsigned int vfs_folio_order(const struct folio *folio)
 {
-	return errseq_sample(&mapping->wb_err);
+	return folio_order(folio);
+}
+
+bool vfs_folio_test_checked(const struct folio *folio)
+{
+	return folio_test_checked(folio);
+}
+
+void vfs_folio_set_checked(struct folio *folio)
+{
+	folio_set_checked(folio);
+}
+
+u32 vfs_mapping_see_errors(struct address_space *mapping)
+{
+	errseq_t seen = 0;
+
+	errseq_check_and_advance(&mapping->wb_err, &seen);
+	return seen;
 }
 
 int vfs_mapping_check_errors(struct address_space *mapping, u32 since)
@@ -324,16 +409,19 @@ enum vfs_page_kind vfs_page_owner(struct page *page, struct address_space **mapp
 
 	*mapping = NULL;
 	*index = 0;
-	if (folio_test_slab(folio))
+	/* What never is in the page cache of a file on a block device. */
+	if (folio_test_slab(folio) || folio_test_reserved(folio) || folio_test_hugetlb(folio) ||
+	    is_zero_folio(folio))
 		return VFS_PAGE_OTHER;
 	if (folio_test_anon(folio))
 		return VFS_PAGE_ANON;
 	*mapping = READ_ONCE(folio->mapping);
 	*index = folio->index + folio_page_idx(folio, page);
-	if (*mapping)
-		return VFS_PAGE_FILE;
-	/* Page cache pages that lost their mapping are still on, or meant for, the LRU. */
-	return folio_test_lru(folio) ? VFS_PAGE_DETACHED : VFS_PAGE_OTHER;
+	/*
+	 * Nothing tells a page that has left a page cache from one of a driver's: it may not even
+	 * have come to the LRU yet.
+	 */
+	return *mapping ? VFS_PAGE_FILE : VFS_PAGE_DETACHED;
 }
 
 bool vfs_user_backed_iter(const struct iov_iter *iter)
@@ -385,6 +473,30 @@ void vfs_iomap_bio_readahead(struct readahead_control *rac, const struct iomap_o
 	iomap_bio_readahead(rac, ops);
 }
 
+static int vfs_debugfs_show(struct seq_file *m, void *v)
+{
+	const struct vfs_debugfs_file *file = m->private;
+
+	return file->show(m, file);
+}
+DEFINE_SHOW_ATTRIBUTE(vfs_debugfs);
+
+struct dentry *vfs_debugfs_create_dir(const char *name, struct dentry *parent)
+{
+	return debugfs_create_dir(name, parent);
+}
+
+struct dentry *vfs_debugfs_create_file(const char *name, struct dentry *parent,
+				       struct vfs_debugfs_file *file)
+{
+	return debugfs_create_file(name, 0444, parent, file, &vfs_debugfs_fops);
+}
+
+void vfs_debugfs_remove(struct dentry *dentry)
+{
+	debugfs_remove(dentry);
+}
+
 struct inode *vfs_file_inode(const struct file *file)
 {
 	return file_inode(file);
@@ -400,9 +512,29 @@ bool vfs_fatal_signal_pending(void)
 	return fatal_signal_pending(current);
 }
 
-void vfs_seq_puts(struct seq_file *m, const char *s)
+void vfs_cond_resched(void)
 {
-	seq_puts(m, s);
+	cond_resched();
+}
+
+void vfs_panic(const char *message)
+{
+	panic("%s\n", message);
+}
+
+void vfs_ratelimit_init(struct ratelimit_state *state)
+{
+	ratelimit_state_init(state, DEFAULT_RATELIMIT_INTERVAL, DEFAULT_RATELIMIT_BURST);
+}
+
+bool vfs_ratelimit(struct ratelimit_state *state, const char *who)
+{
+	return ___ratelimit(state, who);
+}
+
+bool vfs_bio_in_atomic(void)
+{
+	return bio_in_atomic();
 }
 
 int vfs_blk_status_to_errno(const struct bio *bio)

@@ -10,7 +10,9 @@
 #include <linux/fs.h>
 #include <linux/iomap.h>
 #include <linux/pagemap.h>
+#include <linux/ratelimit_types.h>
 #include <linux/slab.h>
+#include <linux/workqueue.h>
 
 struct fs_context;
 struct iov_iter;
@@ -22,6 +24,16 @@ struct kmem_cache *vfs_inode_cache_create(const char *name, unsigned int size, u
 void *vfs_alloc_inode_sb(struct super_block *sb, struct kmem_cache *cache);
 unsigned int vfs_memalloc_nofs_save(void);
 void vfs_memalloc_nofs_restore(unsigned int flags);
+
+/* RCU, work queue, list */
+void vfs_synchronize_rcu(void);
+void vfs_synchronize_rcu_tasks(void);
+struct workqueue_struct *vfs_alloc_workqueue(const char *fs, const char *id);
+void vfs_init_work(struct work_struct *work, work_func_t fn);
+bool vfs_queue_work(struct workqueue_struct *queue, struct work_struct *work);
+void vfs_list_init(struct list_head *list);
+void vfs_list_add(struct list_head *entry, struct list_head *list);
+void vfs_list_del_init(struct list_head *entry);
 
 /* fs_context, super_block */
 void vfs_fc_error(struct fs_context *fc, const char *msg);
@@ -57,6 +69,8 @@ u32 vfs_i_nlink(const struct inode *inode);
 void vfs_inode_set_atime(struct inode *inode, s64 sec, u32 nsec);
 void vfs_inode_set_mtime(struct inode *inode, s64 sec, u32 nsec);
 void vfs_inode_set_ctime(struct inode *inode, s64 sec, u32 nsec);
+void vfs_inode_get_times(const struct inode *inode, struct timespec64 *atime,
+			 struct timespec64 *mtime, struct timespec64 *ctime);
 void vfs_inode_touch(struct inode *inode);
 void vfs_inode_set_blocks(struct inode *inode, u64 sectors);
 
@@ -69,6 +83,8 @@ bool vfs_dir_emit_dots(struct file *file, struct dir_context *ctx);
 /* address_space, folio */
 struct folio *vfs_grab_folio(struct address_space *mapping, pgoff_t index);
 void vfs_folio_lock(struct folio *folio);
+void vfs_folio_map_acquire(bool found);
+void vfs_folio_map_release(void);
 void vfs_folio_get(struct folio *folio);
 void vfs_folio_put(struct folio *folio);
 bool vfs_folio_test_uptodate(const struct folio *folio);
@@ -78,7 +94,10 @@ void vfs_memcpy_to_folio(struct folio *folio, size_t offset, const void *from, s
 loff_t vfs_folio_pos(struct folio *folio);
 struct inode *vfs_folio_inode(struct folio *folio);
 void vfs_mapping_set_single_pages(struct address_space *mapping);
-u32 vfs_mapping_sample_errors(struct address_space *mapping);
+unsigned int vfs_folio_order(const struct folio *folio);
+bool vfs_folio_test_checked(const struct folio *folio);
+void vfs_folio_set_checked(struct folio *folio);
+u32 vfs_mapping_see_errors(struct address_space *mapping);
 int vfs_mapping_check_errors(struct address_space *mapping, u32 since);
 void vfs_filemap_invalidate_lock(struct address_space *mapping);
 void vfs_filemap_invalidate_unlock(struct address_space *mapping);
@@ -108,11 +127,25 @@ int vfs_iomap_iter_next(const struct iomap_iter *iter, struct iomap *iomap, stru
 void vfs_iomap_bio_read_folio(struct folio *folio, const struct iomap_ops *ops);
 void vfs_iomap_bio_readahead(struct readahead_control *rac, const struct iomap_ops *ops);
 
+/* debugfs: a file whose operations belong to this module, so it stays while the file is open */
+struct vfs_debugfs_file {
+	int (*show)(struct seq_file *m, const struct vfs_debugfs_file *file);
+};
+
+struct dentry *vfs_debugfs_create_dir(const char *name, struct dentry *parent);
+struct dentry *vfs_debugfs_create_file(const char *name, struct dentry *parent,
+				       struct vfs_debugfs_file *file);
+void vfs_debugfs_remove(struct dentry *dentry);
+
 /* file, fault, task */
 struct inode *vfs_file_inode(const struct file *file);
 struct file *vfs_vmf_file(struct vm_fault *vmf);
 bool vfs_fatal_signal_pending(void);
-void vfs_seq_puts(struct seq_file *m, const char *s);
+void vfs_cond_resched(void);
+void vfs_panic(const char *message);
+void vfs_ratelimit_init(struct ratelimit_state *state);
+bool vfs_ratelimit(struct ratelimit_state *state, const char *who);
+bool vfs_bio_in_atomic(void);
 int vfs_blk_status_to_errno(const struct bio *bio);
 struct iomap_ioend *vfs_ioend_of_bio(struct bio *bio);
 ssize_t vfs_generic_write_sync(struct kiocb *iocb, ssize_t count);
@@ -132,6 +165,7 @@ static const int VFS_IOCB_DSYNC = (int)IOCB_DSYNC;
 static const int VFS_IOCB_SYNC = (int)IOCB_SYNC;
 static const int VFS_IOCB_HIPRI = (int)IOCB_HIPRI;
 static const unsigned long VFS_SB_RDONLY = SB_RDONLY;
+static const unsigned long VFS_SB_FORCE = SB_FORCE;
 static const unsigned long VFS_SB_NOSEC = SB_NOSEC;
 static const unsigned int VFS_S_NOSEC = S_NOSEC;
 static const int VFS_AOP_TRUNCATED_PAGE = AOP_TRUNCATED_PAGE;

@@ -32,7 +32,7 @@
 //! # Who changes what
 //!
 //! - PHASE and the count upwards: whoever enters, by compare-and-exchange, which succeeds only on
-//!   a word that admits the state ([`admits`]); or [`Raw::settle`] under the inner lock, for a
+//!   a word that admits the state ([`admits`]); or [`Raw::admit`] under the inner lock, for a
 //!   whole batch of waiters.
 //! - The count downwards: a release, by fetch-and-subtract, without any lock.
 //! - WAIT_*, SHUT_* and the queues: under the inner lock only. `WAIT_x` is set exactly if queue x
@@ -49,10 +49,10 @@
 //! A waiter queues by the same compare-and-exchange that sees that the word does not admit it. So
 //! at that moment there is a hold, or a hand-over is due. (1) A hold: its release comes later in
 //! the modification order of the word; the last such release sees `WAIT_x`, takes the inner lock
-//! and settles. (2) A hand-over: the task that queued settles itself before it drops the inner
+//! and admits. (2) A hand-over: the task that queued admits itself before it drops the inner
 //! lock. Every other change that could make a waiter admissible (a door opening, a waiter that
-//! gives up) is made under the inner lock and followed by [`Raw::settle`] before the inner lock is
-//! dropped. Settling twice is harmless, so it does not matter who comes first.
+//! gives up) is made under the inner lock and followed by [`Raw::admit`] before the inner lock is
+//! dropped. Admitting twice is harmless, so it does not matter who comes first.
 //!
 //! # Memory ordering
 //!
@@ -60,7 +60,7 @@
 //! acquire, a release a release operation, and between them the word sees only read-modify-write
 //! operations, which extend the release sequence of every earlier release. So an entering task
 //! synchronizes with *all* holders of the previous phase, although it reads the value written by
-//! the last only. A granted waiter does not touch the word: the granter's acquire in `settle`
+//! the last only. A granted waiter does not touch the word: the granter's acquire in `admit`
 //! happens before its release of `stage`, which the waiter acquires.
 //!
 //! Everything under the inner lock is ordered by that lock, so the loads and flag updates in there
@@ -90,35 +90,8 @@ use super::env::{
     Shared,
     Wait, //
 };
+use super::types::{GiveUp, State, Woken};
 use core::ptr;
-
-/// The two states of the lock. Holders of one state share it; the two states exclude each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
-    /// Adds pages to a cache (or whatever the first group of a caller does).
-    Add,
-    /// Blocks such additions.
-    Block,
-}
-
-impl State {
-    /// The state that excludes this one.
-    #[inline(always)]
-    pub(crate) const fn other(self) -> Self {
-        match self {
-            State::Add => State::Block,
-            State::Block => State::Add,
-        }
-    }
-
-    #[inline(always)]
-    const fn index(self) -> usize {
-        match self {
-            State::Add => 0,
-            State::Block => 1,
-        }
-    }
-}
 
 const PHASE: u64 = 1 << 0;
 const WAIT_ANY: u64 = wait(State::Add) | wait(State::Block);
@@ -174,12 +147,12 @@ const fn entered(w: u64, s: State, n: u64) -> u64 {
     ((w & !PHASE) | phase(s)) + n * ONE
 }
 
-/// Whether to spin again after `vain` waits in a row that did so in vain.
+/// Whether to spin again after `futile` waits in a row that did so for nothing.
 ///
 /// The lock does not know whether the holders are running, only whether spinning has been of use.
 /// Where they sleep it soon stops, but for a try now and then in case things have changed.
-const fn spin_pays(vain: u32) -> bool {
-    vain < 4 || vain % 64 == 0
+const fn spin_pays(futile: u32) -> bool {
+    futile < 4 || futile % 64 == 0
 }
 
 /// The waiter is awake and looks at its stage by itself.
@@ -231,55 +204,36 @@ pub(crate) struct Waiting<'a> {
 
 /// What the word says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Snapshot {
+pub struct Snapshot {
     /// The state held, if any.
-    pub(crate) held: Option<State>,
+    pub held: Option<State>,
     /// Number of holds.
-    pub(crate) holds: u64,
+    pub holds: u64,
     /// Whether somebody waits for `Add`, for `Block`.
-    pub(crate) waiting: [bool; 2],
+    pub waiting: [bool; 2],
     /// Whether the door of `Add`, of `Block` is shut.
-    pub(crate) shut: [bool; 2],
+    pub shut: [bool; 2],
 }
 
 /// Waiters that hold the lock and do not know it yet.
 #[must_use]
 struct Batch(*const Waiter);
 
-/// Why a wait ended without the lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum GiveUp {
-    /// A signal that the caller wanted to see.
-    Signal,
-    /// The caller's time is over.
-    Timeout,
-}
-
-/// Why a waiter is awake.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Woken {
-    /// Somebody woke it, or nobody; it has to look for itself.
-    Perhaps,
-    /// Its grace is over. Reported once.
-    Grace,
-    /// It has waited so long that somebody should be told. Reported once.
-    Long,
-    /// It shall not wait any longer.
-    Stop(GiveUp),
-}
-
 /// There was no hold to release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NotHeld;
 
 /// The lock proper, without lockdep.
+///
+/// C mirrors it, see `rust/include/linux/two_state_shared_lock.h`.
+#[repr(C)]
 pub(crate) struct Raw {
-    word: Atomic<u64>,
+    pub(super) word: Atomic<u64>,
     /// The oldest waiter of each state. Circular, doubly linked. Protected by `inner`.
-    queue: [Shared<*const Waiter>; 2],
-    inner: Inner,
-    /// How many waits in a row have been spun in vain.
-    vain: Hint,
+    pub(super) queue: [Shared<*const Waiter>; 2],
+    pub(super) inner: Inner,
+    /// How many waits in a row have spun for nothing.
+    pub(super) futile_spins: Hint,
 }
 
 // SAFETY: The word is atomic, the queues are only touched under `inner`. What the queues point to
@@ -295,7 +249,7 @@ impl Raw {
             word: Atomic::<u64>::new(0),
             queue: [Shared::new(ptr::null()), Shared::new(ptr::null())],
             inner,
-            vain: Hint::new(),
+            futile_spins: Hint::new(),
         }
     }
 
@@ -369,7 +323,7 @@ impl Raw {
         let _no_preempt = NoPreempt::new();
         let inner = self.inner.lock();
         // SAFETY: The inner lock is held.
-        let batch = unsafe { self.settle() };
+        let batch = unsafe { self.admit() };
         drop(inner);
         // From here on the lock may be gone: the batch may release and free it.
         batch.wake();
@@ -383,10 +337,10 @@ impl Raw {
     #[cold]
     #[inline(never)]
     pub(crate) fn acquire_slow(&self, s: State, mut how: Wait) -> Result<(), GiveUp> {
-        let vain = self.vain.get();
-        let spins = spin_pays(vain) && how.may_spin();
+        let futile = self.futile_spins.get();
+        let spins = spin_pays(futile) && how.may_spin();
         if spins && self.spin(s, &mut how) {
-            self.vain.set(0);
+            self.futile_spins.set(0);
             return Ok(());
         }
 
@@ -401,11 +355,11 @@ impl Raw {
         }
         while spins && how.spin() {
             if waiter.stage.load(Acquire) == GRANTED {
-                self.vain.set(0);
+                self.futile_spins.set(0);
                 return Ok(());
             }
         }
-        self.vain.set(vain.wrapping_add(1));
+        self.futile_spins.set(futile.wrapping_add(1));
         // If this fails, the waiter has been granted, which the loop sees first.
         let _ = waiter.stage.cmpxchg(SPINNING, PARKED, Relaxed);
 
@@ -418,14 +372,14 @@ impl Raw {
             match how.park(&waiter.parker) {
                 Woken::Perhaps => (),
                 Woken::Grace => self.shut_door(&waiter),
-                Woken::Long => how.tell(s, self),
+                Woken::Long => how.warn_long_wait(s, self),
                 Woken::Stop(why) => {
                     if self.give_up(&waiter) {
                         return Err(why);
                     }
                     // Granted in the meantime: the hold is ours, and the granter still has to
                     // say so. Until then the waiter must stay where it is.
-                    how.insist();
+                    how.only_grant();
                 }
             }
         }
@@ -475,7 +429,7 @@ impl Raw {
             waiter.overdue.set(overdue);
             self.push(waiter);
             // The word may have been caught in the middle of a hand-over.
-            self.settle()
+            self.admit()
         };
         drop(inner);
         batch.wake();
@@ -515,7 +469,7 @@ impl Raw {
             }
             self.clear(gone);
             // The door that opened, or the hand-over that now has no taker, may admit others.
-            self.settle()
+            self.admit()
         };
         drop(inner);
         batch.wake();
@@ -530,7 +484,7 @@ impl Raw {
     /// # Safety
     ///
     /// The inner lock must be held.
-    unsafe fn settle(&self) -> Batch {
+    unsafe fn admit(&self) -> Batch {
         let mut w = self.word.load(Relaxed);
         loop {
             let last = phase_of(w);

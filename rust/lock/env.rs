@@ -4,15 +4,20 @@
 //!
 //! The model checker on the host has a file of the same shape.
 
-use super::core::{GiveUp, Raw, State, Woken};
+#[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
+use super::dep_map::DepMap;
 use super::ffi;
-use core::{cell::UnsafeCell, ptr::NonNull};
+use super::types::{GiveUp, State, Woken};
+use core::{cell::UnsafeCell, fmt::Debug, ptr::NonNull};
 use kernel::{bindings, prelude::*, task::Task, types::Opaque};
 
 pub(super) use kernel::sync::atomic::{Acquire, Atomic, Relaxed, Release};
 
 /// A point in time that never comes.
 pub(super) const NEVER: u64 = u64::MAX;
+
+/// The grace period unless somebody sets another one.
+const DEFAULT_GRACE_NS: u64 = 1_000_000;
 
 /// How long a waiter spins before it queues, and once more before it sleeps, in nanoseconds: about what
 /// sleeping and waking cost, and what a rwsem grants those who spin on readers.
@@ -23,7 +28,7 @@ const SPIN_NS: u64 = 25_000;
 const LONG_SPIN_NS: u64 = 4 * SPIN_NS;
 
 /// How long a waiter waits before it shuts the door of the other state, in nanoseconds.
-static GRACE: Atomic<u64> = Atomic::new(super::DEFAULT_GRACE_NS);
+static GRACE: Atomic<u64> = Atomic::new(DEFAULT_GRACE_NS);
 
 pub(super) fn set_grace(ns: u64) {
     GRACE.store(ns, Relaxed);
@@ -32,6 +37,7 @@ pub(super) fn set_grace(ns: u64) {
 /// How long a waiter waits before the log says so, in nanoseconds.
 static LONG: Atomic<u64> = Atomic::new(30_000_000_000);
 
+#[cfg(all(CONFIG_KUNIT = "y", not(suites_elsewhere)))]
 pub(super) fn set_long(ns: u64) -> u64 {
     LONG.xchg(ns, Relaxed)
 }
@@ -92,7 +98,7 @@ impl Inner {
         };
         #[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
         let lock = bindings::raw_spinlock_t {
-            dep_map: super::DepMap::spec(c"two_state_lock_inner", SPIN),
+            dep_map: DepMap::spec(c"two_state_lock_inner", SPIN),
             ..lock
         };
         Self(Opaque::new(lock))
@@ -234,7 +240,7 @@ impl Wait {
     }
 
     /// Waits for the grant only, from now on.
-    pub(super) fn insist(&mut self) {
+    pub(super) fn only_grant(&mut self) {
         self.grace = NEVER;
         self.timeout = NEVER;
         self.killable = false;
@@ -242,7 +248,7 @@ impl Wait {
 
     /// Tells the log what the lock looks like to a task that has waited for `state` for long. After
     /// that the task sleeps without a time limit of ours, so the hung-task detector sees it.
-    pub(super) fn tell(&self, state: State, lock: &Raw) {
+    pub(super) fn warn_long_wait(&self, state: State, lock: &impl Debug) {
         // SAFETY: `current` is valid; its process id does not change.
         let pid = unsafe { (*Task::current_raw()).pid };
         let s = (now() - self.since) / 1_000_000_000;

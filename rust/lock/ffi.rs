@@ -42,4 +42,5 @@ extern "C" {
     pub(super) fn two_state_lock_map_contended(map: *mut bindings::lockdep_map);
     pub(super) fn two_state_lock_map_acquired(map: *mut bindings::lockdep_map);
     pub(super) fn two_state_lock_map_assert_held(map: *mut bindings::lockdep_map);
+    pub(super) fn two_state_lock_map_in_fault(map: *mut bindings::lockdep_map);
 }

@@ -6,6 +6,7 @@
 #include <linux/cpumask.h>
 #include <linux/hrtimer.h>
 #include <linux/lockdep.h>
+#include <linux/mmap_lock.h>
 #include <linux/preempt.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
@@ -135,5 +136,18 @@ void two_state_lock_map_acquired(struct lockdep_map *map)
 void two_state_lock_map_assert_held(struct lockdep_map *map)
 {
 	lockdep_assert(lock_is_held(map) != LOCK_STATE_NOT_HELD);
+}
+
+/* As a page fault of this task would, if it has memory to fault on. */
+void two_state_lock_map_in_fault(struct lockdep_map *map)
+{
+	struct mm_struct *mm = current->mm;
+
+	if (!mm)
+		return;
+	mmap_read_lock(mm);
+	lock_acquire(map, 0, 0, 0, 1, NULL, _RET_IP_);
+	lock_release(map, _RET_IP_);
+	mmap_read_unlock(mm);
 }
 #endif

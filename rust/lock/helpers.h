@@ -26,5 +26,6 @@ void two_state_lock_map_release(struct lockdep_map *map);
 void two_state_lock_map_contended(struct lockdep_map *map);
 void two_state_lock_map_acquired(struct lockdep_map *map);
 void two_state_lock_map_assert_held(struct lockdep_map *map);
+void two_state_lock_map_in_fault(struct lockdep_map *map);
 
 #endif

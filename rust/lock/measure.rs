@@ -2,7 +2,16 @@
 
 //! Measurements: starvation, the grace curve, and the cost beside other locks.
 
-use super::*;
+use super::{
+    harness::{check, now, resched, sleep_us, spin, torture, with_threads, Report},
+    lock::{self, new_two_state_shared_lock, State, TwoStateSharedLock},
+};
+use kernel::{
+    ffi::c_int,
+    prelude::*,
+    sync::atomic::{Acquire, Atomic, Full, Relaxed},
+    time::Delta,
+};
 
 /// A lock to measure, ours or another one.
 struct Subject {
@@ -140,8 +149,8 @@ struct Waits {
 const CHAIN_HOLD_US: u64 = 1000;
 
 /// Lets threads hold the state that `asker` is not in an unbroken chain, for `ns`, and asks.
-fn ask(subject: &Subject, kind: Kind, asker: State, ns: u64) -> Result<Waits> {
-    let n = (module_parameters::threads.value() as usize).clamp(2, MAX_THREADS);
+fn ask(report: &Report, subject: &Subject, kind: Kind, asker: State) -> Result<Waits> {
+    let (n, ns) = (report.threads, report.ns);
     let stop = Atomic::<u32>::new(0);
     let holds = Atomic::<u64>::new(0);
     let mut waits = KVec::<u64>::with_capacity(1 << 16, GFP_KERNEL)?;
@@ -198,16 +207,12 @@ fn ask(subject: &Subject, kind: Kind, asker: State, ns: u64) -> Result<Waits> {
     })
 }
 
-fn point_ns() -> u64 {
-    u64::from(module_parameters::seconds.value()) * 1_000_000_000
-}
-
 /// The prototype must be seen to starve, in the run in which ours must not.
 pub(super) fn starve(report: &Report) -> Result {
     let subject = Subject::new()?;
     for asker in [State::Block, State::Add] {
-        let unfair = ask(&subject, Kind::Unfair, asker, point_ns())?;
-        let ours = ask(&subject, Kind::Ours, asker, point_ns())?;
+        let unfair = ask(report, &subject, Kind::Unfair, asker)?;
+        let ours = ask(report, &subject, Kind::Ours, asker)?;
         for (name, w) in [("unfair", &unfair), ("two-state", &ours)] {
             pr_info!(
                 "starve: {} asks for {:?}: asked {} times, waited {} us on average, {} us at worst{}\n",
@@ -228,7 +233,7 @@ pub(super) fn starve(report: &Report) -> Result {
         // Each wait should take grace and a hold; the rest is for a machine that is busy.
         check!(
             report,
-            ours.asked as u64 > point_ns() / 200_000_000,
+            ours.asked as u64 > report.ns / 200_000_000,
             "{asker:?} got in {} times only",
             ours.asked
         );
@@ -241,8 +246,8 @@ pub(super) fn grace_curve(report: &Report) -> Result {
     let subject = Subject::new()?;
     for us in [0, 500, 1000, 2000, 4000, 8000, u64::MAX] {
         lock::set_grace(us.saturating_mul(1000));
-        let block = ask(&subject, Kind::Ours, State::Block, point_ns())?;
-        let add = ask(&subject, Kind::Ours, State::Add, point_ns())?;
+        let block = ask(report, &subject, Kind::Ours, State::Block)?;
+        let add = ask(report, &subject, Kind::Ours, State::Add)?;
         let mixed = mixed_rate(&subject, Kind::Ours, 1000, 1_000_000_000)?;
         let busy = busy_rate(&subject, 1000, 1_000_000_000)?;
         let show = |w: &Waits| (w.asked, w.mean, w.p999, w.worst, w.chain);
@@ -311,7 +316,7 @@ fn busy_rate(subject: &Subject, hold: u64, ns: u64) -> Result<u64> {
 /// What an acquire and a release cost, hold included, beside other locks.
 pub(super) fn bench(report: &Report) -> Result {
     let subject = Subject::new()?;
-    let rounds = (module_parameters::rounds.value() as usize).max(1);
+    let rounds = report.rounds;
     let rows: [(&str, &[State]); 5] = [
         ("Add alone", &[State::Add]),
         ("Block alone", &[State::Block]),

@@ -37,40 +37,49 @@
 //! What lockdep does not know is which state a task holds; the lock itself does, see
 //! [`TwoStateSharedLock::assert_held`].
 
-// A library: no module uses all of it.
-#![allow(dead_code)]
-
+#[cfg(lock_capi)]
+pub(crate) mod capi;
 mod core;
+mod dep_map;
 mod env;
 mod ffi;
-#[cfg(all(CONFIG_KUNIT = "y", not(lock_torture)))]
+mod handed_off;
+mod kept;
+#[cfg(all(CONFIG_KUNIT = "y", not(suites_elsewhere)))]
 mod tests;
+mod types;
 
-use self::core::{GiveUp, NotHeld, Raw};
+use self::core::{NotHeld, Raw};
+use self::dep_map::DepMap;
+use self::types::GiveUp;
 use ::core::marker::PhantomPinned;
 use kernel::{fmt, prelude::*, sync::LockClassKey, time::Delta, types::NotThreadSafe};
 
-pub(crate) use self::core::{Snapshot, State};
-
-#[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
-use kernel::{bindings, types::Opaque};
-
-/// The grace period unless somebody sets another one.
-pub(crate) const DEFAULT_GRACE_NS: u64 = 1_000_000;
+pub use self::core::Snapshot;
+pub use self::handed_off::{HandedOff, RawHold};
+pub use self::kept::KeptHold;
+pub use self::types::State;
 
 /// A grace period that never ends: no door is ever shut, and waiters can starve. For measurements.
-pub(crate) const GRACE_OFF: u64 = env::NEVER;
+pub const GRACE_OFF: u64 = env::NEVER;
 
 /// Returns how long, in nanoseconds, a waiter leaves the door of the other state open.
-pub(crate) fn grace() -> u64 {
+pub fn grace() -> u64 {
     env::grace()
 }
 
 /// Sets the grace period of all locks of this module, for those who begin to wait from now on.
 ///
 /// 0 means that the states alternate strictly as soon as both are wanted.
-pub(crate) fn set_grace(ns: u64) {
+pub fn set_grace(ns: u64) {
     env::set_grace(ns)
+}
+
+/// As [`set_grace`], in the microseconds of a module parameter, of which a negative one changes nothing.
+pub fn set_grace_us(us: i64) {
+    if let Ok(us) = u64::try_from(us) {
+        set_grace(us.saturating_mul(1000));
+    }
 }
 
 /// Creates a [`TwoStateSharedLock`] initialiser with the given name and a newly-created lock
@@ -90,98 +99,12 @@ macro_rules! new_two_state_shared_lock {
 #[allow(unused_imports)]
 pub(crate) use new_two_state_shared_lock;
 
-/// What lockdep knows of a lock. Nothing and of no size when lockdep is off.
-struct DepMap {
-    #[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
-    map: Opaque<bindings::lockdep_map>,
-}
-
-#[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
-impl DepMap {
-    /// The map of a lock in a `static`, whose address is its class.
-    const fn spec(name: &'static CStr, wait_type: u8) -> bindings::lockdep_map {
-        bindings::lockdep_map {
-            name: name.to_bytes_with_nul().as_ptr(),
-            wait_type_inner: wait_type,
-            // SAFETY: A map that is all zero is valid.
-            ..unsafe { ::core::mem::zeroed() }
-        }
-    }
-
-    const fn new_static(name: &'static CStr) -> Self {
-        const SLEEP: u8 = bindings::lockdep_wait_type_LD_WAIT_SLEEP as u8;
-        Self {
-            map: Opaque::new(Self::spec(name, SLEEP)),
-        }
-    }
-
-    fn new(name: &'static CStr, key: Pin<&'static LockClassKey>) -> impl PinInit<Self> {
-        // SAFETY: `slot` is valid for a `DepMap`, which is nothing but the map.
-        unsafe {
-            pin_init::pin_init_from_closure(move |slot: *mut Self| {
-                let map = Opaque::cast_into(&raw const (*slot).map);
-                ffi::two_state_lock_map_init(map, name.as_char_ptr(), key.as_ptr());
-                Ok(())
-            })
-        }
-    }
-
-    #[inline]
-    fn acquire(&self, subclass: u32, try_: bool) {
-        // SAFETY: The map was initialised by `new`.
-        unsafe { ffi::two_state_lock_map_acquire(self.map.get(), subclass, try_) }
-    }
-
-    #[inline]
-    fn release(&self) {
-        // SAFETY: The map was initialised by `new`.
-        unsafe { ffi::two_state_lock_map_release(self.map.get()) }
-    }
-
-    #[inline]
-    fn contended(&self) {
-        // SAFETY: The map was initialised by `new`.
-        unsafe { ffi::two_state_lock_map_contended(self.map.get()) }
-    }
-
-    #[inline]
-    fn acquired(&self) {
-        // SAFETY: The map was initialised by `new`.
-        unsafe { ffi::two_state_lock_map_acquired(self.map.get()) }
-    }
-
-    #[inline]
-    fn assert_held(&self) {
-        // SAFETY: The map was initialised by `new`.
-        unsafe { ffi::two_state_lock_map_assert_held(self.map.get()) }
-    }
-}
-
-#[cfg(not(CONFIG_DEBUG_LOCK_ALLOC))]
-impl DepMap {
-    const fn new_static(_name: &'static CStr) -> Self {
-        Self {}
-    }
-
-    fn new(_name: &'static CStr, _key: Pin<&'static LockClassKey>) -> impl PinInit<Self> {
-        Self {}
-    }
-
-    #[inline(always)]
-    fn acquire(&self, _subclass: u32, _try: bool) {}
-    #[inline(always)]
-    fn release(&self) {}
-    #[inline(always)]
-    fn contended(&self) {}
-    #[inline(always)]
-    fn acquired(&self) {}
-    #[inline(always)]
-    fn assert_held(&self) {}
-}
-
 /// A lock with two shared states. See the [module](self) for what it guarantees.
 ///
 /// # Examples
+///
+/// (Here and below `ignore`, as the kernel runs the examples of its own crate only. `tests/examples/example_rust.rs`
+/// has them in a module that is compiled and run.)
 ///
 /// ```ignore
 /// use crate::lock::{new_two_state_shared_lock, State, TwoStateSharedLock};
@@ -207,7 +130,8 @@ impl DepMap {
 /// }
 /// ```
 #[pin_data(PinnedDrop)]
-pub(crate) struct TwoStateSharedLock {
+#[repr(C)]
+pub struct TwoStateSharedLock {
     #[pin]
     raw: Raw,
     #[pin]
@@ -235,7 +159,7 @@ impl TwoStateSharedLock {
     /// Constructs a new lock initialiser.
     ///
     /// `key` is the lockdep class: locks with the same key are treated alike.
-    pub(crate) fn new(name: &'static CStr, key: Pin<&'static LockClassKey>) -> impl PinInit<Self> {
+    pub fn new(name: &'static CStr, key: Pin<&'static LockClassKey>) -> impl PinInit<Self> {
         pin_init!(Self {
             // SAFETY: `slot` is valid for a `Raw`, and pinned; nobody uses it yet.
             raw <- unsafe {
@@ -262,7 +186,7 @@ impl TwoStateSharedLock {
     /// // SAFETY: In a `static`.
     /// static LOCK: TwoStateSharedLock = unsafe { TwoStateSharedLock::new_static(c"LOCK") };
     /// ```
-    pub(crate) const unsafe fn new_static(name: &'static CStr) -> Self {
+    pub const unsafe fn new_static(name: &'static CStr) -> Self {
         Self {
             raw: Raw::new(env::Inner::new_static()),
             dep_map: DepMap::new_static(name),
@@ -272,26 +196,26 @@ impl TwoStateSharedLock {
 
     /// Takes the lock in `state`. Sleeps until it can, whatever happens.
     #[inline]
-    pub(crate) fn lock(&self, state: State) -> Guard<'_> {
+    pub fn lock(&self, state: State) -> Guard<'_> {
         self.lock_nested(state, 0)
     }
 
     /// Takes the lock in [`State::Add`].
     #[inline]
-    pub(crate) fn add(&self) -> Guard<'_> {
+    pub fn add(&self) -> Guard<'_> {
         self.lock(State::Add)
     }
 
     /// Takes the lock in [`State::Block`].
     #[inline]
-    pub(crate) fn block(&self) -> Guard<'_> {
+    pub fn block(&self) -> Guard<'_> {
         self.lock(State::Block)
     }
 
     /// As [`TwoStateSharedLock::lock`], by a task that holds another lock of the same class and
     /// has an order for the two: `subclass` (less than 8) says which of them this one is.
     #[inline]
-    pub(crate) fn lock_nested(&self, state: State, subclass: u32) -> Guard<'_> {
+    pub fn lock_nested(&self, state: State, subclass: u32) -> Guard<'_> {
         // Without a time limit, and deaf to signals, this cannot fail.
         let _ = self.acquire(state, subclass, false, env::NEVER);
         // INVARIANT: The hold that was just acquired.
@@ -304,7 +228,7 @@ impl TwoStateSharedLock {
     ///
     /// `EINTR` if a fatal signal came before the lock did.
     #[inline]
-    pub(crate) fn lock_killable(&self, state: State) -> Result<Guard<'_>> {
+    pub fn lock_killable(&self, state: State) -> Result<Guard<'_>> {
         self.lock_killable_nested(state, 0)
     }
 
@@ -314,7 +238,7 @@ impl TwoStateSharedLock {
     ///
     /// `EINTR` if a fatal signal came before the lock did.
     #[inline]
-    pub(crate) fn lock_killable_nested(&self, state: State, subclass: u32) -> Result<Guard<'_>> {
+    pub fn lock_killable_nested(&self, state: State, subclass: u32) -> Result<Guard<'_>> {
         self.acquire(state, subclass, true, env::NEVER)?;
         // INVARIANT: The hold that was just acquired.
         Ok(Guard::new(self, state))
@@ -327,7 +251,7 @@ impl TwoStateSharedLock {
     ///
     /// `EINTR` if a fatal signal came before the lock did, `ETIMEDOUT` if the time was over.
     #[inline]
-    pub(crate) fn lock_timeout(&self, state: State, timeout: Delta) -> Result<Guard<'_>> {
+    pub fn lock_timeout(&self, state: State, timeout: Delta) -> Result<Guard<'_>> {
         let ns = u64::try_from(timeout.as_nanos()).unwrap_or(0);
         self.acquire(state, 0, true, ns)?;
         // INVARIANT: The hold that was just acquired.
@@ -336,7 +260,7 @@ impl TwoStateSharedLock {
 
     /// Takes the lock in `state` if it can be had without waiting. Legal in every context.
     #[inline]
-    pub(crate) fn try_lock(&self, state: State) -> Option<Guard<'_>> {
+    pub fn try_lock(&self, state: State) -> Option<Guard<'_>> {
         if !self.raw.try_acquire(state) {
             return None;
         }
@@ -350,10 +274,19 @@ impl TwoStateSharedLock {
     /// For those who begin with [`TwoStateSharedLock::try_lock`], of which lockdep learns no order, and
     /// wait if that fails.
     #[inline]
-    pub(crate) fn might_lock(&self) {
+    pub fn might_lock(&self) {
         kernel::task::might_sleep();
         self.dep_map.acquire(0, false);
         self.dep_map.release();
+    }
+
+    /// Tells lockdep that page faults take locks of this class: from then on it reports every access to user
+    /// memory, and every pinning of it, by a task that holds one, whether or not it faults.
+    ///
+    /// Once is enough for a class, so a lock that is made for the purpose will do. The task must hold nothing; one without
+    /// user memory says nothing.
+    pub fn taken_in_faults(&self) {
+        self.dep_map.taken_in_faults();
     }
 
     #[inline]
@@ -390,28 +323,30 @@ impl TwoStateSharedLock {
         result
     }
 
-    /// Releases a hold that [`Guard::keep`] left in place.
+    /// Releases a hold of the current task whose [`Guard`] was forgotten.
     ///
-    /// For pairs of callbacks in one task, the first of which acquires and the second releases.
-    /// Called without such a hold it complains, and changes nothing if nobody holds `state`.
-    pub(crate) fn release_kept(&self, state: State) {
+    /// For whoever has nowhere to keep a guard; a [`KeptHold`] is such a place. If nobody holds `state`,
+    /// it complains and changes nothing.
+    ///
+    /// # Safety
+    ///
+    /// The caller must own a hold in `state`, that of a forgotten guard, and give it up by this call. The lock cannot
+    /// tell it from somebody else's, who would go on without the exclusion that he relies on.
+    pub unsafe fn release_forgotten(&self, state: State) {
+        if self.raw.snapshot().held == Some(state.other()) {
+            // Lockdep's entry is that of the hold in the other state.
+            self.complain_slow(state);
+            return;
+        }
         self.dep_map.release();
         self.complain(self.raw.release_checked(state), state);
-    }
-
-    /// Releases a hold that [`HandedOff::keep`] left in place. In any context.
-    ///
-    /// Called without such a hold it complains, and changes nothing if nobody holds `state`.
-    pub(crate) fn release_handed_off(&self, state: State) {
-        self.dep_map.acquire(0, true);
-        self.release_kept(state);
     }
 
     /// Complains if the current task does not hold the lock in `state`.
     ///
     /// Without lockdep it complains only if nobody does.
     #[inline]
-    pub(crate) fn assert_held(&self, state: State) {
+    pub fn assert_held(&self, state: State) {
         self.dep_map.assert_held();
         // The states exclude each other, so a holder knows that its own state is the one held.
         kernel::warn_on!(self.raw.snapshot().held != Some(state));
@@ -419,13 +354,13 @@ impl TwoStateSharedLock {
 
     /// Whether somebody waits for the lock. A hint: it may be wrong by the time it is used.
     #[inline]
-    pub(crate) fn is_contended(&self) -> bool {
+    pub fn is_contended(&self) -> bool {
         let now = self.raw.snapshot();
         now.waiting[0] || now.waiting[1]
     }
 
     /// Who holds what and whether somebody waits, at this moment.
-    pub(crate) fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> Snapshot {
         self.raw.snapshot()
     }
 
@@ -502,7 +437,7 @@ impl fmt::Debug for Raw {
 ///
 /// One hold of `lock` in `state` belongs to this guard.
 #[must_use = "the lock is released as soon as the guard is dropped"]
-pub(crate) struct Guard<'a> {
+pub struct Guard<'a> {
     lock: &'a TwoStateSharedLock,
     state: State,
     _not_send: NotThreadSafe,
@@ -523,34 +458,14 @@ impl<'a> Guard<'a> {
 
     /// The state held.
     #[inline]
-    pub(crate) fn state(&self) -> State {
+    pub fn state(&self) -> State {
         self.state
     }
 
     /// The lock held.
     #[inline]
-    pub(crate) fn lock(&self) -> &'a TwoStateSharedLock {
+    pub fn lock(&self) -> &'a TwoStateSharedLock {
         self.lock
-    }
-
-    /// Gives the hold to whoever gets the returned value, in any context.
-    ///
-    /// For lockdep the current task does not hold the lock any more, so that it may return to user
-    /// space while some I/O completes the rest.
-    #[inline]
-    pub(crate) fn hand_off(self) -> HandedOff<'a> {
-        let (lock, state) = (self.lock, self.state);
-        ::core::mem::forget(self);
-        lock.dep_map.release();
-        // INVARIANT: The hold of the forgotten guard.
-        HandedOff { lock, state }
-    }
-
-    /// Forgets the guard but not the hold. [`TwoStateSharedLock::release_kept`] ends it, called by
-    /// the same task.
-    #[inline]
-    pub(crate) fn keep(self) {
-        ::core::mem::forget(self);
     }
 }
 
@@ -560,101 +475,5 @@ impl Drop for Guard<'_> {
         self.lock.dep_map.release();
         self.lock
             .complain(self.lock.raw.release(self.state), self.state);
-    }
-}
-
-/// A hold of a [`TwoStateSharedLock`] by no task in particular. Released when dropped, which is
-/// legal in every context and on every CPU.
-///
-/// # Invariants
-///
-/// One hold of `lock` in `state` belongs to this value.
-#[must_use = "the lock is released as soon as this is dropped"]
-pub(crate) struct HandedOff<'a> {
-    lock: &'a TwoStateSharedLock,
-    state: State,
-}
-
-impl<'a> HandedOff<'a> {
-    /// The state held.
-    #[inline]
-    pub(crate) fn state(&self) -> State {
-        self.state
-    }
-
-    /// Takes the hold over, for the current task.
-    #[inline]
-    pub(crate) fn take(self) -> Guard<'a> {
-        let (lock, state) = (self.lock, self.state);
-        ::core::mem::forget(self);
-        lock.dep_map.acquire(0, true);
-        // INVARIANT: The hold of the forgotten `self`.
-        Guard::new(lock, state)
-    }
-
-    /// Forgets `self` but not the hold. [`TwoStateSharedLock::release_handed_off`] ends it.
-    ///
-    /// For a completion that finds the lock by itself, and cannot carry a lifetime.
-    #[inline]
-    pub(crate) fn keep(self) {
-        ::core::mem::forget(self);
-    }
-
-    /// Turns the hold into a value without a lifetime.
-    #[inline]
-    pub(crate) fn into_raw(self) -> RawHold {
-        let raw = RawHold {
-            lock: self.lock,
-            state: self.state,
-        };
-        ::core::mem::forget(self);
-        raw
-    }
-}
-
-impl Drop for HandedOff<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        self.lock.dep_map.acquire(0, true);
-        self.lock.dep_map.release();
-        self.lock
-            .complain(self.lock.raw.release(self.state), self.state);
-    }
-}
-
-/// A hold that does not know how long its lock lives. Dropping it leaks the hold.
-#[must_use = "the lock stays held for ever if this is dropped"]
-pub(crate) struct RawHold {
-    lock: *const TwoStateSharedLock,
-    state: State,
-}
-
-// SAFETY: The lock is `Sync`, and nothing but unsafe functions follow the pointer.
-unsafe impl Send for RawHold {}
-
-impl RawHold {
-    /// Gives the hold a lifetime again.
-    ///
-    /// # Safety
-    ///
-    /// The lock must live for `'a`.
-    #[inline]
-    pub(crate) unsafe fn into_handed_off<'a>(self) -> HandedOff<'a> {
-        HandedOff {
-            // SAFETY: By the contract of this function.
-            lock: unsafe { &*self.lock },
-            state: self.state,
-        }
-    }
-
-    /// Releases the hold, in any context.
-    ///
-    /// # Safety
-    ///
-    /// The lock must still be alive.
-    #[inline]
-    pub(crate) unsafe fn release(self) {
-        // SAFETY: By the contract of this function.
-        drop(unsafe { self.into_handed_off() });
     }
 }

@@ -7,72 +7,21 @@
 //! `lock_torture:`.
 
 use kernel::{
-    bindings,
-    ffi::{c_char, c_int, c_void},
-    fmt,
+    ffi::c_void,
     prelude::*,
     sync::atomic::{Acquire, Atomic, Full, Relaxed, Release},
-    time::{delay::fsleep, Delta},
+    time::Delta,
 };
 
+#[path = "lock/harness.rs"]
+mod harness;
 #[path = "lock/mod.rs"]
-mod lock;
+pub mod lock;
+#[path = "lock/measure.rs"]
+mod measure;
 
-use lock::{new_two_state_shared_lock, State, TwoStateSharedLock};
-
-mod torture {
-    //! `lock/torture.c`.
-
-    use super::*;
-
-    pub(crate) const RWSEM: c_int = 1;
-    pub(crate) const PERCPU: c_int = 2;
-    pub(crate) const UNFAIR: c_int = 3;
-
-    #[repr(C)]
-    pub(crate) struct Other([u8; 0]);
-
-    #[allow(improper_ctypes)]
-    extern "C" {
-        pub(crate) fn lock_torture_mode() -> *const c_char;
-        pub(crate) fn lock_torture_spawn(
-            body: unsafe extern "C" fn(*mut c_void) -> c_int,
-            data: *mut c_void,
-            cpu: c_int,
-        ) -> *mut bindings::task_struct;
-        pub(crate) fn lock_torture_join(task: *mut bindings::task_struct);
-        pub(crate) fn lock_torture_park();
-        pub(crate) fn lock_torture_allow_kill();
-        pub(crate) fn lock_torture_kill(task: *mut bindings::task_struct);
-        pub(crate) fn lock_torture_unkill();
-        pub(crate) fn lock_torture_resched();
-        pub(crate) fn lock_torture_cpus() -> u32;
-        pub(crate) fn lock_torture_spin(ns: u64);
-        pub(crate) fn lock_torture_in_hardirq() -> bool;
-        pub(crate) fn lock_torture_hardirq(f: unsafe extern "C" fn(*mut c_void), data: *mut c_void);
-        pub(crate) fn lock_torture_mutex(lock: bool);
-        pub(crate) fn lock_torture_mmap(lock: bool);
-        pub(crate) fn lock_torture_reclaim(lock: bool);
-        pub(crate) fn lock_torture_alloc();
-        pub(crate) fn lock_torture_other_new() -> *mut Other;
-        pub(crate) fn lock_torture_other_free(other: *mut Other);
-        pub(crate) fn lock_torture_other_lock(
-            other: *mut Other,
-            kind: c_int,
-            block: bool,
-            timeout: u64,
-        ) -> bool;
-        pub(crate) fn lock_torture_other_unlock(other: *mut Other, kind: c_int, block: bool);
-        pub(crate) fn lock_torture_other_size(kind: c_int) -> usize;
-        pub(crate) fn lock_torture_other_loop(
-            other: *mut Other,
-            kind: c_int,
-            block: bool,
-            hold: u64,
-            n: u32,
-        ) -> u64;
-    }
-}
+use harness::{check, now, resched, sleep_us, spin, torture, with_threads, Report, MAX_THREADS};
+use lock::{new_two_state_shared_lock, HandedOff, KeptHold, State, TwoStateSharedLock};
 
 module! {
     type: LockTorture,
@@ -102,26 +51,6 @@ module! {
 
 struct LockTorture;
 
-fn now() -> u64 {
-    // SAFETY: Always safe to call.
-    unsafe { bindings::ktime_get() as u64 }
-}
-
-fn resched() {
-    // SAFETY: Called where sleeping is allowed.
-    unsafe { torture::lock_torture_resched() }
-}
-
-/// Busy for so many nanoseconds.
-fn spin(ns: u64) {
-    // SAFETY: Always safe to call.
-    unsafe { torture::lock_torture_spin(ns) }
-}
-
-fn sleep_us(us: u64) {
-    fsleep(Delta::from_micros(us as i64));
-}
-
 /// A random number generator (xorshift) of one thread.
 struct Random(u64);
 
@@ -146,123 +75,6 @@ impl Random {
     }
 }
 
-/// What a thread runs, with its number.
-type Body<'a> = &'a (dyn Fn(usize) + Sync);
-
-struct Job<'a> {
-    body: Body<'a>,
-    index: usize,
-    done: Atomic<u32>,
-}
-
-/// A kernel thread that is joined when dropped.
-struct Thread<'a> {
-    task: *mut bindings::task_struct,
-    job: KBox<Job<'a>>,
-}
-
-impl<'a> Thread<'a> {
-    fn spawn(body: Body<'a>, index: usize, cpu: Option<u32>) -> Result<Self> {
-        let job = KBox::new(
-            Job {
-                body,
-                index,
-                done: Atomic::new(0),
-            },
-            GFP_KERNEL,
-        )?;
-        let data = (&raw const *job).cast_mut().cast();
-        let cpu = cpu.map_or(-1, |c| c as c_int);
-        // SAFETY: `run` gets the job, which lives until the thread has been joined.
-        let task = unsafe { torture::lock_torture_spawn(run, data, cpu) };
-        if task.is_null() {
-            return Err(ENOMEM);
-        }
-        Ok(Self { task, job })
-    }
-
-    fn kill(&self) {
-        // SAFETY: `self` holds a reference to the task.
-        unsafe { torture::lock_torture_kill(self.task) }
-    }
-}
-
-impl Drop for Thread<'_> {
-    fn drop(&mut self) {
-        // A thread that is stopped before it began would not run at all.
-        while self.job.done.load(Acquire) == 0 {
-            sleep_us(200);
-        }
-        // SAFETY: The task was spawned by `spawn` and is joined once.
-        unsafe { torture::lock_torture_join(self.task) }
-    }
-}
-
-/// # Safety
-///
-/// `data` must be a `Job` that lives until the thread has been joined.
-unsafe extern "C" fn run(data: *mut c_void) -> c_int {
-    // SAFETY: `data` is the job of this thread, which lives until the thread is joined.
-    let job = unsafe { &*data.cast::<Job<'_>>() };
-    (job.body)(job.index);
-    job.done.store(1, Release);
-    // SAFETY: In a kernel thread, called once.
-    unsafe { torture::lock_torture_park() };
-    0
-}
-
-/// Runs `n` threads until all are done; `meanwhile` runs in the caller.
-fn with_threads(
-    n: usize,
-    bind: bool,
-    body: Body<'_>,
-    meanwhile: impl FnOnce(&[Thread<'_>]),
-) -> Result {
-    // SAFETY: Always safe to call.
-    let cpus = unsafe { torture::lock_torture_cpus() };
-    let mut threads = KVec::with_capacity(n, GFP_KERNEL)?;
-    for i in 0..n {
-        let cpu = bind.then(|| (i as u32).checked_rem(cpus).unwrap_or(0));
-        threads.push(Thread::spawn(body, i, cpu)?, GFP_KERNEL)?;
-    }
-    meanwhile(&threads);
-    Ok(())
-}
-
-/// The results of a mode.
-struct Report {
-    failures: Atomic<u32>,
-}
-
-impl Report {
-    fn fail(&self, why: fmt::Arguments<'_>) {
-        if self.failures.fetch_add(1, Relaxed) < 10 {
-            pr_err!("FAILED: {}\n", why);
-        }
-    }
-
-    fn result(&self, what: fmt::Arguments<'_>) -> Result {
-        match self.failures.load(Relaxed) {
-            0 => {
-                pr_info!("PASS {}\n", what);
-                Ok(())
-            }
-            n => {
-                pr_err!("FAIL {}: {} failures\n", what, n);
-                Err(EINVAL)
-            }
-        }
-    }
-}
-
-macro_rules! check {
-    ($report:expr, $cond:expr, $($why:tt)*) => {
-        if !$cond {
-            $report.fail(fmt!($($why)*));
-        }
-    };
-}
-
 // ---------------------------------------------------------------------------
 // Torture
 // ---------------------------------------------------------------------------
@@ -275,11 +87,11 @@ struct Arena {
     inside: [Atomic<u32>; 2],
     /// Written by holders of each state, without any atomics: odd while somebody writes.
     cells: [[Cell; MAX_THREADS]; 2],
+    /// Where each thread leaves a hold for itself.
+    kept: [KeptHold; MAX_THREADS],
     stop: Atomic<u32>,
     done: Counts,
 }
-
-const MAX_THREADS: usize = 32;
 
 /// A value that only the lock protects.
 struct Cell(::core::cell::UnsafeCell<u64>);
@@ -350,6 +162,7 @@ impl Arena {
                 cells: ::core::array::from_fn(|_| {
                     ::core::array::from_fn(|_| Cell(::core::cell::UnsafeCell::new(0)))
                 }),
+                kept: [const { KeptHold::new() }; MAX_THREADS],
                 stop: Atomic::new(0),
                 done: Counts::default(),
             }),
@@ -480,17 +293,25 @@ impl Arena {
                 self.done.handed.inc();
             }
             2 => {
-                guard.keep();
+                check!(report, self.kept[me].keep(guard).is_ok(), "place taken");
                 self.hold(random);
                 self.leave(s, me);
-                self.lock.release_kept(s);
+                let other = (me + 1) % MAX_THREADS;
+                let foreign = self.kept[other].take(&self.lock).is_some();
+                check!(report, !foreign, "took what another thread keeps");
+                let guard = self.kept[me].take(&self.lock);
+                check!(report, guard.is_some(), "nothing kept");
                 self.done.kept.inc();
             }
             3 => {
-                guard.hand_off().keep();
+                let raw = guard.hand_off_while(|handed| {
+                    resched();
+                    handed.into_raw()
+                });
                 resched();
                 self.leave(s, me);
-                self.lock.release_handed_off(s);
+                // SAFETY: The lock is alive.
+                unsafe { raw.release() };
                 self.done.handed.inc();
             }
             _ => {
@@ -507,7 +328,7 @@ struct InIrq<'a> {
     report: &'a Report,
     me: usize,
     state: State,
-    handed: ::core::cell::Cell<Option<lock::HandedOff<'a>>>,
+    handed: ::core::cell::Cell<Option<HandedOff<'a>>>,
 }
 
 /// # Safety
@@ -524,13 +345,12 @@ unsafe extern "C" fn from_irq(data: *mut c_void) {
 }
 
 fn torture_mode(report: &Report) -> Result {
-    let seconds = u64::from(module_parameters::seconds.value());
-    let n = (module_parameters::threads.value() as usize).clamp(2, MAX_THREADS);
+    let (n, seconds) = (report.threads, report.ns / 1_000_000_000);
     let arena = Arena::new()?;
     let body = |me| arena.thread(report, me);
     with_threads(n, false, &body, |threads| {
         let mut random = Random::new(now());
-        let end = now() + seconds * 1_000_000_000;
+        let end = now() + report.ns;
         let mut last = (now(), 0);
         while now() < end {
             sleep_us(200 + random.below(2000));
@@ -625,6 +445,46 @@ fn within(c: unsafe extern "C" fn(bool), f: impl FnOnce()) {
     unsafe { c(false) };
 }
 
+/// The file whose locks the cases take.
+struct File;
+
+impl File {
+    fn open() -> Result<Self> {
+        // SAFETY: In process context; called once.
+        if unsafe { torture::lock_torture_open() } {
+            Ok(Self)
+        } else {
+            Err(ENOENT)
+        }
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        // SAFETY: Balances `open`.
+        unsafe { torture::lock_torture_close() }
+    }
+}
+
+/// Has `complete` called with `handed` by another task, and waits for that.
+fn in_flight<'a>(handed: HandedOff<'a>, complete: impl Fn(HandedOff<'a>) + Sync) -> Result {
+    struct Request<'a>(::core::cell::Cell<Option<HandedOff<'a>>>);
+    // SAFETY: One thread looks, and nobody else until it was joined.
+    unsafe impl Sync for Request<'_> {}
+
+    impl<'a> Request<'a> {
+        fn end(&self, complete: impl Fn(HandedOff<'a>)) {
+            if let Some(handed) = self.0.take() {
+                complete(handed);
+            }
+        }
+    }
+
+    let request = Request(::core::cell::Cell::new(Some(handed)));
+    let body = |_: usize| request.end(&complete);
+    with_threads(1, false, &body, |_| ())
+}
+
 /// The lockdep cases. `bad-X` makes lockdep report something, `good-X` is what should be done
 /// instead.
 fn lockdep_case(name: &str) -> Result {
@@ -634,6 +494,19 @@ fn lockdep_case(name: &str) -> Result {
     let mutex = torture::lock_torture_mutex;
     let mmap = torture::lock_torture_mmap;
     let reclaim = torture::lock_torture_reclaim;
+    let _file = File::open()?;
+    let (inode, inode_shared) = (
+        torture::lock_torture_inode,
+        torture::lock_torture_inode_shared,
+    );
+    let (invalidate, invalidate_shared) = (
+        torture::lock_torture_invalidate,
+        torture::lock_torture_invalidate_shared,
+    );
+    // SAFETY: In process context; checks what user space passed.
+    let copy = || unsafe { kernel::warn_on!(torture::lock_torture_copy() != 0) };
+    // SAFETY: As above.
+    let pin = || unsafe { kernel::warn_on!(torture::lock_torture_pin() != 0) };
     // SAFETY: In process context.
     let alloc = || unsafe { torture::lock_torture_alloc() };
     match name {
@@ -723,6 +596,97 @@ fn lockdep_case(name: &str) -> Result {
                 within(mmap, || drop(a.lock(s)));
             }
         }
+        // What keeps additions out by other means is taken before the lock, whichever way.
+        "bad-i-rwsem" => {
+            within(inode, || drop(a.add()));
+            let _first = a.block();
+            within(inode, || ());
+        }
+        "bad-i-rwsem-shared" => {
+            within(inode, || drop(a.block()));
+            let _first = a.add();
+            within(inode_shared, || ());
+        }
+        "good-i-rwsem" => {
+            for s in [Add, Block] {
+                within(inode, || drop(a.lock(s)));
+                within(inode_shared, || drop(a.lock(s)));
+            }
+        }
+        "bad-invalidate-lock" => {
+            within(invalidate_shared, || drop(a.add()));
+            let _first = a.block();
+            within(invalidate, || ());
+        }
+        "bad-invalidate-lock-shared" => {
+            within(invalidate, || drop(a.block()));
+            let _first = a.add();
+            within(invalidate_shared, || ());
+        }
+        "good-invalidate-lock" => {
+            for s in [Add, Block] {
+                within(inode, || {
+                    within(invalidate, || drop(a.lock(s)));
+                    within(invalidate_shared, || drop(a.lock(s)));
+                });
+            }
+        }
+        // Reported although the memory is there and nothing faults.
+        "bad-user-copy" => {
+            a.taken_in_faults();
+            let _first = a.add();
+            copy();
+        }
+        "bad-user-pin" => {
+            a.taken_in_faults();
+            let _first = a.block();
+            pin();
+        }
+        "good-user" => {
+            a.taken_in_faults();
+            for s in [Add, Block] {
+                copy();
+                pin();
+                drop(a.lock(s));
+            }
+        }
+        // What completes a request takes a mutex, under which somebody waits for the request.
+        "bad-hand-off-completion" => {
+            within(mutex, || drop(a.add()));
+            in_flight(a.block().hand_off(), |handed| {
+                let _block = handed.take();
+                within(mutex, || ());
+            })?;
+        }
+        "bad-hand-off-completion-first" => {
+            in_flight(a.block().hand_off(), |handed| {
+                let _block = handed.take();
+                within(mutex, || ());
+            })?;
+            within(mutex, || drop(a.add()));
+        }
+        // The same of what submits it.
+        "bad-hand-off-submission" => {
+            within(mutex, || drop(a.add()));
+            a.block().hand_off_while(|handed| {
+                in_flight(handed, |handed| drop(handed.take()))?;
+                within(mutex, || ());
+                Ok::<_, Error>(())
+            })?;
+        }
+        "good-hand-off" => {
+            for s in [Add, Block] {
+                a.lock(s).hand_off_while(|handed| {
+                    within(mutex, || ());
+                    in_flight(handed, |handed| {
+                        let _held = handed.take();
+                        within(mutex, || ());
+                    })
+                })?;
+                let _second = a.lock(s);
+                within(mutex, || ());
+            }
+        }
         "bad-fs-reclaim" => {
             {
                 let _first = a.block();
@@ -736,20 +700,37 @@ fn lockdep_case(name: &str) -> Result {
                 alloc();
             }
         }
-        "bad-release" => a.release_kept(Add),
+        // SAFETY: Wrong, on purpose.
+        "bad-release" => unsafe { a.release_forgotten(Add) },
         // Held, but in the other state: lockdep does not know, the lock does.
         "bad-release-state" => {
-            a.add().keep();
-            a.release_kept(Block);
-            a.release_handed_off(Add);
+            let guard = a.add();
+            // SAFETY: Wrong, on purpose.
+            unsafe { a.release_forgotten(Block) };
+            // The hold is still there, for lockdep as well.
+            let _ = guard.hand_off().into_raw();
+            ::core::mem::forget(t);
         }
         "good-release" => {
+            let place = KeptHold::new();
             for s in [Add, Block] {
-                a.lock(s).keep();
-                a.release_kept(s);
-                a.lock(s).hand_off().keep();
-                a.release_handed_off(s);
+                let _ = place.keep(a.lock(s));
+                drop(place.take(a));
+                ::core::mem::forget(a.lock(s));
+                // SAFETY: The forgotten hold.
+                unsafe { a.release_forgotten(s) };
             }
+        }
+        // A hold that nobody takes back.
+        "bad-kept" => {
+            let place = KeptHold::new();
+            let _ = place.keep(a.add());
+            drop(place);
+            // SAFETY: The hold that was left there.
+            unsafe { a.release_forgotten(Add) };
+        }
+        "bad-dropped" => {
+            let _ = a.add().hand_off().into_raw();
         }
         "bad-uninit" => {
             let zeroed = KBox::<Zeroed>::new_uninit(GFP_KERNEL | __GFP_ZERO)?;
@@ -777,9 +758,9 @@ fn lockdep_case(name: &str) -> Result {
         "bad-return-to-user" | "good-return-to-user" => {
             let guard = a.add();
             if name.starts_with("bad") {
-                guard.keep();
+                ::core::mem::forget(guard);
             } else {
-                guard.hand_off().keep();
+                let _ = guard.hand_off().into_raw();
             }
             // The hold outlives the call.
             ::core::mem::forget(t);
@@ -802,13 +783,15 @@ struct Zeroed([u8; size_of::<TwoStateSharedLock>()]);
 impl kernel::Module for LockTorture {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         match module_parameters::grace_us.value() {
-            -1 => (),
-            us if us < 0 => lock::set_grace(lock::GRACE_OFF),
-            us => lock::set_grace(us as u64 * 1000),
+            us if us < -1 => lock::set_grace(lock::GRACE_OFF),
+            us => lock::set_grace_us(us),
         }
         // SAFETY: The parameter is a string that lives as long as the module.
         let mode = unsafe { CStr::from_char_ptr(torture::lock_torture_mode()) };
         let report = Report {
+            threads: (module_parameters::threads.value() as usize).clamp(2, MAX_THREADS),
+            ns: u64::from(module_parameters::seconds.value()) * 1_000_000_000,
+            rounds: (module_parameters::rounds.value() as usize).max(1),
             failures: Atomic::new(0),
         };
         match mode.to_str().map_err(|_| EINVAL)? {
@@ -822,6 +805,3 @@ impl kernel::Module for LockTorture {
         Ok(LockTorture)
     }
 }
-
-#[path = "lock/measure.rs"]
-mod measure;

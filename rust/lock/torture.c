@@ -5,15 +5,21 @@
  */
 #include <linux/completion.h>
 #include <linux/delay.h>
+#include <linux/file.h>
+#include <linux/fs.h>
 #include <linux/hrtimer.h>
 #include <linux/kthread.h>
+#include <linux/mm.h>
 #include <linux/mmap_lock.h>
 #include <linux/module.h>
+#include <linux/pagemap.h>
 #include <linux/percpu-rwsem.h>
 #include <linux/rwsem.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
+#include <linux/shmem_fs.h>
 #include <linux/slab.h>
+#include <linux/uaccess.h>
 #include <linux/wait.h>
 
 #include "helpers.c"
@@ -81,8 +87,9 @@ void lock_torture_unkill(void)
 }
 
 /*
- * Not cond_resched(), which does nothing in a preemptible kernel: user-mode Linux, when it says that it is one, preempts
- * at preempt_enable() only, so a loop without one would have its CPU for ever.
+ * Not cond_resched(), which does nothing in a preemptible kernel: user-mode Linux, when it says
+ * that it is one, preempts at preempt_enable() only, so a loop without one would have its CPU for
+ * ever.
  */
 void lock_torture_resched(void)
 {
@@ -161,6 +168,75 @@ void lock_torture_mmap(bool lock)
 		mmap_read_lock(current->mm);
 	else
 		mmap_read_unlock(current->mm);
+}
+
+/* A file of nobody's, for the locks of an inode and of its page cache. */
+static struct file *lock_torture_file;
+
+bool lock_torture_open(void)
+{
+	struct file *file = shmem_kernel_file_setup("lock_torture", PAGE_SIZE, EMPTY_VMA_FLAGS);
+
+	if (IS_ERR(file))
+		return false;
+	lock_torture_file = file;
+	return true;
+}
+
+void lock_torture_close(void)
+{
+	fput(lock_torture_file);
+}
+
+void lock_torture_inode(bool lock)
+{
+	if (lock)
+		inode_lock(file_inode(lock_torture_file));
+	else
+		inode_unlock(file_inode(lock_torture_file));
+}
+
+void lock_torture_inode_shared(bool lock)
+{
+	if (lock)
+		inode_lock_shared(file_inode(lock_torture_file));
+	else
+		inode_unlock_shared(file_inode(lock_torture_file));
+}
+
+void lock_torture_invalidate(bool lock)
+{
+	if (lock)
+		filemap_invalidate_lock(lock_torture_file->f_mapping);
+	else
+		filemap_invalidate_unlock(lock_torture_file->f_mapping);
+}
+
+void lock_torture_invalidate_shared(bool lock)
+{
+	if (lock)
+		filemap_invalidate_lock_shared(lock_torture_file->f_mapping);
+	else
+		filemap_invalidate_unlock_shared(lock_torture_file->f_mapping);
+}
+
+/* Reads a byte of the memory of the current task; it is there. */
+int lock_torture_copy(void)
+{
+	char byte;
+
+	return copy_from_user(&byte, (void __user *)current->mm->arg_start, 1) ? -EFAULT : 0;
+}
+
+/* Pins the page of that byte, and lets it go. */
+int lock_torture_pin(void)
+{
+	struct page *page;
+
+	if (pin_user_pages_fast(current->mm->arg_start, 1, 0, &page) != 1)
+		return -EFAULT;
+	unpin_user_page(page);
+	return 0;
 }
 
 /* As reclaim (lock, unlock), or as an allocation that may enter it. */

@@ -4,19 +4,37 @@
 //!
 //! The concurrent ones use a table of one line, where every task meets every other.
 //!
-//! `claim` fails, and often `claim_race`, when built with
-//! `--cfg mutant_marker_test_then_store`, which claims a slot by a test and a store. (`stress` is
-//! left out then. Two tasks in one slot follow each other's markers, so it would crash rather than
-//! fail.)
+//! `claim` fails, and often `claim_race`, if a slot is claimed by a test and a store
+//! (`tests/mutants/marker_test_then_store.patch`). (`stress` would crash rather than fail: two tasks
+//! in one slot follow each other's markers.)
 
-use super::*;
-use core::ffi::{
-    c_int,
-    c_void, //
+use super::{
+    table::{
+        Line,
+        Slot,
+        SLOTS, //
+    },
+    *, //
+};
+use core::{
+    ffi::{
+        c_int,
+        c_void, //
+    },
+    ptr, //
 };
 use kernel::{
+    alloc::AllocError,
+    bindings,
     error::from_err_ptr,
     macros::kunit_tests,
+    sync::atomic::{
+        Acquire,
+        Atomic,
+        Full,
+        Relaxed, //
+    },
+    task::Task,
     time::{
         delay::fsleep,
         Delta, //
@@ -153,7 +171,7 @@ fn run_threads<const N: usize, R>(
 }
 
 fn mapping(n: usize) -> MappingId {
-    MappingId(n)
+    MappingId::of(ptr::without_provenance::<u8>(n))
 }
 
 /// Sets a marker for good measure and looks around; returns the number of wrong answers.
@@ -185,7 +203,6 @@ fn round(table: &Table<1>, me: usize, pause: bool) -> c_int {
     wrong + c_int::from(done != Ok(true))
 }
 
-#[cfg(not(mutant_marker_test_then_store))]
 fn stress_body(shared: &Shared) -> c_int {
     let me = 2 * shared.ready.fetch_add(1, Full) as usize;
     let mut wrong = 0;
@@ -532,7 +549,6 @@ mod suite {
 
     /// Nobody loses a marker, nobody sees a foreign one.
     #[test]
-    #[cfg(not(mutant_marker_test_then_store))]
     fn stress() -> Result {
         const TASKS: usize = 8;
         let mut done = 0;

@@ -7,21 +7,18 @@
 //! [`BLOCK_SIZE`] plus offset) is a readdir(3) cookie that stays good while entries come and go.
 //! "." and ".." are not stored; the inode of a directory names its parent.
 //!
-//! Like the format itself, these are pure functions over bytes, shared with the host programs:
-//! no input makes them panic or loop for ever.
+//! These are pure functions over bytes: no input makes them panic or loop for ever.
 
-// Each of the programs that compile this uses a part of it.
-#![allow(dead_code)]
-
-use super::format::{
-    checksum, get16, get32, get64, put16, put32, put64, Corrupt, BLOCK_SIZE, S_IFDIR, S_IFMT,
-    S_IFREG,
+use super::{
+    bytes::{get16, get32, get64, put16, put32, put64},
+    checksum::checksum,
+    layout::{Corrupt, BLOCK_SIZE, S_IFDIR, S_IFMT, S_IFREG},
 };
 
 /// Size of the header of a directory block, hence the offset of the first record.
-pub(crate) const HEADER: usize = 16;
+pub const HEADER: usize = 16;
 /// Longest name in bytes.
-pub(crate) const NAME_MAX: usize = 255;
+pub const NAME_MAX: usize = 255;
 
 /// Magic number of a directory block: "TFDR".
 const MAGIC: u32 = 0x5244_4654;
@@ -33,7 +30,7 @@ const RECORD: usize = 12;
 /// Type of a directory entry. The values are those of `DT_*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum FileType {
+pub enum FileType {
     /// A directory.
     Dir = 4,
     /// A regular file.
@@ -42,7 +39,7 @@ pub(crate) enum FileType {
 
 impl FileType {
     /// The type for a mode, if there is one.
-    pub(crate) fn from_mode(mode: u32) -> Option<Self> {
+    pub fn from_mode(mode: u32) -> Option<Self> {
         match mode & S_IFMT {
             S_IFDIR => Some(Self::Dir),
             S_IFREG => Some(Self::Reg),
@@ -61,15 +58,15 @@ impl FileType {
 
 /// A directory entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Entry<'a> {
+pub struct Entry<'a> {
     /// Inode number, never 0.
-    pub(crate) ino: u64,
+    pub ino: u64,
     /// Type of that inode.
-    pub(crate) kind: FileType,
+    pub kind: FileType,
     /// Name, 1 to [`NAME_MAX`] bytes.
-    pub(crate) name: &'a [u8],
+    pub name: &'a [u8],
     /// Offset of the record in its block.
-    pub(crate) offset: usize,
+    pub offset: usize,
 }
 
 /// A record, used or free, whose `offset..offset + len` lies within the block.
@@ -193,7 +190,7 @@ impl Iterator for Records<'_> {
 }
 
 /// Whether `name` may be stored in a directory.
-pub(crate) fn name_ok(name: &[u8]) -> bool {
+pub fn name_ok(name: &[u8]) -> bool {
     !name.is_empty()
         && name.len() <= NAME_MAX
         && name != b"."
@@ -209,7 +206,7 @@ fn seal(block: &mut [u8], seed: u32) {
 }
 
 /// Makes `block` (of [`BLOCK_SIZE`] bytes) an empty directory block of inode `owner`.
-pub(crate) fn init_block(block: &mut [u8], owner: u64, seed: u32) {
+pub fn init_block(block: &mut [u8], owner: u64, seed: u32) {
     block.fill(0);
     put32(block, 0, MAGIC);
     put64(block, 8, owner);
@@ -228,7 +225,7 @@ pub(crate) fn init_block(block: &mut [u8], owner: u64, seed: u32) {
 ///
 /// The other functions check again what they rely on, so that a caller that skips this gets
 /// errors, never a panic.
-pub(crate) fn validate(block: &[u8], owner: u64, seed: u32) -> Result<(), Corrupt> {
+pub fn validate(block: &[u8], owner: u64, seed: u32) -> Result<(), Corrupt> {
     if block.len() != BLOCK_SIZE {
         return Err(Corrupt("short directory block"));
     }
@@ -252,7 +249,7 @@ pub(crate) fn validate(block: &[u8], owner: u64, seed: u32) -> Result<(), Corrup
 }
 
 /// Looks `name` up.
-pub(crate) fn find<'a>(block: &'a [u8], name: &[u8]) -> Result<Option<Entry<'a>>, Corrupt> {
+pub fn find<'a>(block: &'a [u8], name: &[u8]) -> Result<Option<Entry<'a>>, Corrupt> {
     for r in Records::new(block) {
         match r?.entry(block)? {
             Some(e) if e.name == name => return Ok(Some(e)),
@@ -264,7 +261,7 @@ pub(crate) fn find<'a>(block: &'a [u8], name: &[u8]) -> Result<Option<Entry<'a>>
 
 /// Adds an entry, for a name that the caller knows not to be there. Returns whether there was
 /// room for it.
-pub(crate) fn insert(
+pub fn insert(
     block: &mut [u8],
     name: &[u8],
     ino: u64,
@@ -311,7 +308,7 @@ pub(crate) fn insert(
 }
 
 /// Removes an entry and returns the inode number it had, or `None` if it is not there.
-pub(crate) fn remove(block: &mut [u8], name: &[u8], seed: u32) -> Result<Option<u64>, Corrupt> {
+pub fn remove(block: &mut [u8], name: &[u8], seed: u32) -> Result<Option<u64>, Corrupt> {
     let mut before: Option<Record> = None;
     let mut found = None;
     for r in Records::new(block) {
@@ -340,7 +337,7 @@ pub(crate) fn remove(block: &mut [u8], name: &[u8], seed: u32) -> Result<Option<
 
 /// Makes an existing entry refer to another inode (rename over it). Returns the inode number it
 /// had, or `None` if it is not there.
-pub(crate) fn replace(
+pub fn replace(
     block: &mut [u8],
     name: &[u8],
     ino: u64,
@@ -363,7 +360,7 @@ pub(crate) fn replace(
 }
 
 /// Whether the block has no entry.
-pub(crate) fn is_empty(block: &[u8]) -> Result<bool, Corrupt> {
+pub fn is_empty(block: &[u8]) -> Result<bool, Corrupt> {
     for r in Records::new(block) {
         if r?.ino != 0 {
             return Ok(false);
@@ -375,7 +372,7 @@ pub(crate) fn is_empty(block: &[u8]) -> Result<bool, Corrupt> {
 /// Calls `f` for the entries at offset `start` and above, in order, until it returns false.
 ///
 /// Returns where to go on: the offset of the entry that `f` refused, or the length of the block.
-pub(crate) fn iterate(
+pub fn iterate(
     block: &[u8],
     start: usize,
     mut f: impl FnMut(&Entry<'_>) -> bool,
@@ -393,119 +390,4 @@ pub(crate) fn iterate(
         }
     }
     Ok(block.len())
-}
-
-#[cfg(CONFIG_KUNIT = "y")]
-#[kernel::prelude::kunit_tests(toyfs_dir)]
-mod tests {
-    use super::*;
-    use kernel::prelude::*;
-
-    const SEED: u32 = 7;
-
-    fn new_block() -> Result<KVVec<u8>> {
-        let mut block = KVVec::from_elem(0xff, BLOCK_SIZE, GFP_KERNEL)?;
-        init_block(&mut block, 5, SEED);
-        Ok(block)
-    }
-
-    #[test]
-    fn entries() -> Result {
-        let mut block = new_block()?;
-        assert_eq!(is_empty(&block), Ok(true));
-        assert_eq!(find(&block, b"a"), Ok(None));
-        assert_eq!(insert(&mut block, b"a", 10, FileType::Reg, SEED), Ok(true));
-        assert_eq!(insert(&mut block, b"bb", 11, FileType::Dir, SEED), Ok(true));
-        assert_eq!(validate(&block, 5, SEED), Ok(()));
-        assert_eq!(is_empty(&block), Ok(false));
-        let found = find(&block, b"bb").map(|e| e.map(|e| (e.ino, e.kind)));
-        assert_eq!(found, Ok(Some((11, FileType::Dir))));
-        assert_eq!(
-            replace(&mut block, b"bb", 12, FileType::Reg, SEED),
-            Ok(Some(11))
-        );
-        assert_eq!(remove(&mut block, b"a", SEED), Ok(Some(10)));
-        assert_eq!(remove(&mut block, b"a", SEED), Ok(None));
-        assert_eq!(remove(&mut block, b"bb", SEED), Ok(Some(12)));
-        assert_eq!(is_empty(&block), Ok(true));
-        assert_eq!(validate(&block, 5, SEED), Ok(()));
-        Ok(())
-    }
-
-    #[test]
-    fn capacity() -> Result {
-        let mut block = new_block()?;
-        // The longest names, and then short ones into what is left.
-        let mut name = [b'x'; NAME_MAX];
-        let mut count = 0;
-        while insert(&mut block, &name, 1, FileType::Reg, SEED) == Ok(true) {
-            name[0] += 1;
-            count += 1;
-        }
-        assert_eq!(count, (BLOCK_SIZE - HEADER) / 268);
-        assert_eq!(insert(&mut block, b"s", 1, FileType::Reg, SEED), Ok(true));
-        // What one removal frees is enough for the next.
-        name[0] = b'x' + 3;
-        assert_eq!(remove(&mut block, &name, SEED), Ok(Some(1)));
-        assert_eq!(insert(&mut block, &name, 2, FileType::Reg, SEED), Ok(true));
-        assert_eq!(validate(&block, 5, SEED), Ok(()));
-        Ok(())
-    }
-
-    #[test]
-    fn positions() -> Result {
-        let mut block = new_block()?;
-        for name in [b"1", b"2", b"3", b"4"] {
-            assert_eq!(
-                insert(&mut block, name, name[0].into(), FileType::Reg, SEED),
-                Ok(true)
-            );
-        }
-        // Stops at the third; meanwhile the one before goes, and with it the record boundary.
-        let stop = iterate(&block, 0, |e| e.name != b"3").map_err(|_| EINVAL)?;
-        assert_eq!(remove(&mut block, b"2", SEED), Ok(Some(b'2'.into())));
-        let mut seen = 0;
-        let end = iterate(&block, stop, |e| {
-            seen = seen * 100 + e.ino;
-            true
-        });
-        assert_eq!(end, Ok(BLOCK_SIZE));
-        assert_eq!(seen, 5152);
-        assert_eq!(remove(&mut block, b"3", SEED), Ok(Some(b'3'.into())));
-        let mut seen = 0;
-        let _ = iterate(&block, stop, |e| {
-            seen = e.ino;
-            false
-        });
-        assert_eq!(seen, u64::from(b'4'));
-        Ok(())
-    }
-
-    #[test]
-    fn damage() -> Result {
-        let mut block = new_block()?;
-        assert!(insert(&mut block, b"name", 9, FileType::Reg, SEED).is_ok());
-        assert!(validate(&block, 6, SEED).is_err());
-        assert!(validate(&block, 5, SEED + 1).is_err());
-        // Under a good checksum: record length, name length, type, name.
-        for (at, value) in [
-            (24, 0),
-            (24, 17),
-            (25, 0xff),
-            (26, 200),
-            (27, 0),
-            (28, b'/'),
-        ] {
-            let mut bad = KVVec::new();
-            bad.extend_from_slice(&block, GFP_KERNEL)?;
-            bad[at] = value;
-            assert!(validate(&bad, 5, SEED).is_err());
-            seal(&mut bad, SEED);
-            assert!(validate(&bad, 5, SEED).is_err());
-        }
-        for name in [&b""[..], b".", b"..", b"a/b", b"a\0"] {
-            assert!(insert(&mut block, name, 9, FileType::Reg, SEED).is_err());
-        }
-        Ok(())
-    }
 }

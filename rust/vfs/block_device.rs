@@ -16,31 +16,6 @@ use kernel::{
 /// device's page cache.
 pub(crate) const BLOCK_SIZE: usize = kernel::page::PAGE_SIZE;
 
-/// A scope in which memory allocations do not enter file system reclaim.
-///
-/// Taken before a lock that writeback or eviction also takes. Wraps `memalloc_nofs_save()`.
-///
-/// # Invariants
-///
-/// `0` is what `memalloc_nofs_save()` returned in this task. The type is not `Send`.
-pub(crate) struct NofsScope(u32, kernel::types::NotThreadSafe);
-
-impl NofsScope {
-    /// Enters the scope; it ends when the value is dropped. Scopes nest.
-    pub(crate) fn enter() -> Self {
-        // SAFETY: Changes a flag of the current task only.
-        let flags = unsafe { bindings::vfs_memalloc_nofs_save() };
-        NofsScope(flags, kernel::types::NotThreadSafe)
-    }
-}
-
-impl Drop for NofsScope {
-    fn drop(&mut self) {
-        // SAFETY: By the type invariant, the value comes from the matching save in this task.
-        unsafe { bindings::vfs_memalloc_nofs_restore(self.0) }
-    }
-}
-
 /// A `struct block_device` opened by a mounted file system.
 #[repr(transparent)]
 pub(crate) struct BlockDevice(Opaque<bindings::block_device>);
@@ -50,18 +25,11 @@ pub(crate) struct BlockDevice(Opaque<bindings::block_device>);
 unsafe impl Sync for BlockDevice {}
 
 /// A point in the sequence of a device's write errors.
+#[derive(Clone, Copy)]
 pub(crate) struct ErrorCursor(u32);
 
-/// A locked folio and a reference to it; both end with the value.
+/// A locked folio of one page and a reference to it; both end with the value.
 struct LockedBlock(*mut bindings::folio);
-
-impl LockedBlock {
-    /// Where block `index`, which it contains, begins in the folio.
-    fn start(&self, index: usize) -> usize {
-        // SAFETY: The folio is valid.
-        (index << bindings::PAGE_SHIFT) - unsafe { bindings::vfs_folio_pos(self.0) } as usize
-    }
-}
 
 impl Drop for LockedBlock {
     fn drop(&mut self) {
@@ -114,22 +82,42 @@ impl BlockDevice {
         if end > BLOCK_SIZE || block >= self.size() / BLOCK_SIZE as u64 {
             return Err(EIO);
         }
-        // CAST: `c_ulong`, the type of page indices, has the size of `usize`.
-        Ok(block as usize)
+        // `c_ulong`, the type of page indices, has the size of `usize`.
+        usize::try_from(block).map_err(|_| EIO)
     }
 
     /// Returns the folio of a block, locked, and read unless `whole` says that it will be overwritten.
     ///
-    /// Sleeps uninterruptibly: a task that is killed in the middle of a change of metadata still
-    /// completes it.
-    fn locked_folio(&self, index: usize, whole: bool) -> Result<LockedBlock> {
+    /// Sleeps uninterruptibly, and as long as it takes to get memory: a task that is killed in the middle
+    /// of a change of metadata still completes it.
+    ///
+    /// A folio is *checked* once it is known to hold the latest contents of its block. After a failed
+    /// write, the device may give an older state; a folio that is not checked may be that.
+    fn locked_folio(&self, index: usize, whole: bool, since: &ErrorCursor) -> Result<LockedBlock> {
         let mapping = self.mapping();
         loop {
             // SAFETY: The mapping is valid. A locked and referenced folio, or an error, comes back.
             let folio = unsafe { from_err_ptr(bindings::vfs_grab_folio(mapping, index))? };
             let block = LockedBlock(folio);
+            // SAFETY: The folio is locked, the mapping valid.
+            unsafe {
+                // Nobody can have changed that; should it be so, what is written here might never
+                // reach the device.
+                if bindings::vfs_folio_order(folio) != 0
+                    || u32::from((*(*mapping).host).i_blkbits) != bindings::PAGE_SHIFT
+                {
+                    return Err(EIO);
+                }
+                if whole || bindings::vfs_folio_test_checked(folio) {
+                    return Ok(block);
+                }
+            }
             // SAFETY: The folio is locked.
-            if whole || unsafe { bindings::vfs_folio_test_uptodate(folio) } {
+            if unsafe { bindings::vfs_folio_test_uptodate(folio) } {
+                // Read by somebody else. No write has failed until now, so none had then.
+                self.check_errors(since)?;
+                // SAFETY: The folio is locked.
+                unsafe { bindings::vfs_folio_set_checked(folio) };
                 return Ok(block);
             }
             // SAFETY: Block devices have the operation. It unlocks the folio, when it was read at the
@@ -148,11 +136,11 @@ impl BlockDevice {
                 if (*folio).__bindgen_anon_1.__bindgen_anon_1.mapping != mapping {
                     continue;
                 }
-                if bindings::vfs_folio_test_uptodate(folio) {
-                    return Ok(block);
+                if !bindings::vfs_folio_test_uptodate(folio) {
+                    return Err(EIO);
                 }
             }
-            return Err(EIO);
+            // Round again: it is uptodate now.
         }
     }
 
@@ -160,18 +148,20 @@ impl BlockDevice {
     ///
     /// # Errors
     ///
-    /// `EIO` for a block or range outside the device and for I/O errors, `ENOMEM`.
-    pub(crate) fn read(&self, block: u64, offset: usize, buf: &mut [u8]) -> Result {
+    /// `EIO` for a block or range outside the device, for I/O errors, and if a write to the device has
+    /// failed since `since` and what is there may be older than what was written.
+    pub(crate) fn read(
+        &self,
+        block: u64,
+        offset: usize,
+        buf: &mut [u8],
+        since: &ErrorCursor,
+    ) -> Result {
         let index = self.check(block, offset, buf.len())?;
-        let folio = self.locked_folio(index, false)?;
-        // SAFETY: The folio is the block, see `use_single_pages`; the range lies in it.
+        let folio = self.locked_folio(index, false, since)?;
+        // SAFETY: The folio is the block; the range lies in it.
         unsafe {
-            bindings::vfs_memcpy_from_folio(
-                buf.as_mut_ptr().cast(),
-                folio.0,
-                folio.start(index) + offset,
-                buf.len(),
-            );
+            bindings::vfs_memcpy_from_folio(buf.as_mut_ptr().cast(), folio.0, offset, buf.len());
         }
         Ok(())
     }
@@ -184,47 +174,61 @@ impl BlockDevice {
     /// # Errors
     ///
     /// As [`BlockDevice::read`].
-    pub(crate) fn write(&self, block: u64, offset: usize, data: &[u8]) -> Result {
+    pub(crate) fn write(
+        &self,
+        block: u64,
+        offset: usize,
+        data: &[u8],
+        since: &ErrorCursor,
+    ) -> Result {
         let index = self.check(block, offset, data.len())?;
         let whole = data.len() == BLOCK_SIZE;
-        let folio = self.locked_folio(index, whole)?;
+        let folio = self.locked_folio(index, whole, since)?;
         // SAFETY: As in `read`; the folio is locked.
         unsafe {
             bindings::folio_wait_writeback(folio.0);
-            bindings::vfs_memcpy_to_folio(
-                folio.0,
-                folio.start(index) + offset,
-                data.as_ptr().cast(),
-                data.len(),
-            );
+            bindings::vfs_memcpy_to_folio(folio.0, offset, data.as_ptr().cast(), data.len());
             if whole {
                 bindings::vfs_folio_mark_uptodate(folio.0);
+                bindings::vfs_folio_set_checked(folio.0);
             }
             bindings::folio_mark_dirty(folio.0);
         }
         Ok(())
     }
 
-    /// Keeps large folios out of the device's page cache, so that a block of metadata is dirty by
-    /// itself: file data goes past this cache, and an old copy of it in the same folio would be written
-    /// back over the new.
+    /// Makes a block a page of the device's page cache, so that it is dirty by itself: file data goes past
+    /// this cache, and an old copy of it in the same folio would be written back over the new.
+    ///
+    /// To be called after anything that sets the block size of the device, which allows large folios
+    /// again. While the device is held exclusively, nobody but the holder can.
     ///
     /// # Errors
     ///
     /// `EBUSY` if a large folio is there and cannot be dropped.
-    pub(crate) fn use_single_pages(&self) -> Result {
+    pub(super) fn use_single_pages(&self) -> Result {
         let mapping = self.mapping();
-        // SAFETY: The mapping is valid.
-        unsafe { bindings::vfs_mapping_set_single_pages(mapping) };
-        self.sync()?;
-        // SAFETY: As above.
-        to_result(unsafe { bindings::invalidate_inode_pages2(mapping) })
+        // SAFETY: The mapping is valid. Readers and writers of the device, and readahead, are kept out
+        // while the order changes, as `set_blocksize()` does it.
+        unsafe {
+            let inode = (*mapping).host;
+            to_result(bindings::vfs_inode_lock_killable(inode))?;
+            bindings::vfs_filemap_invalidate_lock(mapping);
+            // What others wrote and cannot be written is theirs to hear of.
+            bindings::sync_blockdev(self.as_raw());
+            bindings::vfs_mapping_set_single_pages(mapping);
+            let ret = bindings::invalidate_inode_pages2(mapping);
+            bindings::vfs_filemap_invalidate_unlock(mapping);
+            bindings::vfs_inode_unlock(inode);
+            to_result(ret)
+        }
     }
 
-    /// Where the errors of writes to the device's page cache are now.
+    /// Where the errors of writes to the device's page cache are now. What failed before is none of the
+    /// caller's, even if nobody has been told.
     pub(crate) fn error_cursor(&self) -> ErrorCursor {
         // SAFETY: The mapping is valid.
-        ErrorCursor(unsafe { bindings::vfs_mapping_sample_errors(self.mapping()) })
+        ErrorCursor(unsafe { bindings::vfs_mapping_see_errors(self.mapping()) })
     }
 
     /// The latest error since `cursor` was taken, whoever else has been told of it.

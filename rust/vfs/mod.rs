@@ -3,66 +3,69 @@
 //! Safe faces of the file system interfaces: super block, inode, directory, page cache, iomap,
 //! direct I/O and page fault.
 //!
-//! A file system implements the traits [`FileSystem`], [`DirOps`], [`FileOps`] and [`MappingOps`] on
-//! one marker type and registers it with [`Registration`]. The C operation tables are built from the
-//! traits; the raw pointers that the kernel passes to them become references whose lifetime is the
-//! call. All `unsafe` of a file system lives here.
+//! A file for each object of the kernel's, each of which uses only those before it in this list:
+//!
+//! - `errno`, `types`, `task`, `message`, `debugfs`, `lockdep`: what others are made with.
+//! - `block_device`, `work_queue`, `ioend`, `fs_type`, `super_block`.
+//! - `inode`, `inode_lock`, `new_inode`, `directory`.
+//! - `iov_iter`, `file`, `iomap`, `folio`, `mapping`, `fault`, `pinned`, `dio`.
+//! - `operations`: what a file system implements, on one marker type.
+//! - `tables`: the C operation tables, built from that. `registration`.
+//!
+//! A file system implements [`Types`], and the traits that make it a
+//! [`FileSystem`](operations::FileSystem), and registers it with [`Registration`]. All `unsafe` of a file system lives here.
 //!
 //! C headers: `include/linux/fs.h`, `include/linux/fs_context.h`, `include/linux/iomap.h`,
 //! `include/linux/pagemap.h`, `include/linux/uio.h`.
 
 mod block_device;
+mod debugfs;
 mod dio;
+mod directory;
+mod errno;
+mod fault;
 mod file;
+mod folio;
+mod fs_type;
 mod inode;
+mod inode_lock;
+mod ioend;
+mod iomap;
+mod iov_iter;
+mod lockdep;
 mod mapping;
+mod message;
+mod new_inode;
+mod operations;
+mod pinned;
+mod registration;
 mod super_block;
+mod tables;
+mod task;
+mod types;
+mod work_queue;
 
 pub(crate) use self::{
-    block_device::{BlockDevice, ErrorCursor, NofsScope},
-    dio::{direct_rw, direct_write_later, DirectFlags, PageOwner, PinnedBuffer},
-    file::{
-        fatal_signal_pending, Fallocate, FaultAnswer, FaultResult, FileOps, IovIter, IterState,
-        Kiocb, PageMkwrite,
-    },
-    inode::{
-        Attr, DirEmitter, DirOps, Idmap, Inode, InodeLock, InodeLockShared, NewInode, StatDio,
-        Timestamp,
-    },
-    mapping::{
-        Extent, ExtentKind, IomapFlags, LockedFolio, MappingOps, ReadFolio, Readahead, Relocked,
-    },
-    super_block::{
-        FileSystem, FsStatics, Options, PendingSuper, Registration, SeqWriter, StatFs, SuperBlock,
-        SuperGeometry,
-    },
+    block_device::{BlockDevice, ErrorCursor},
+    debugfs::{File, Show},
+    dio::{direct_rw, direct_write_later, DirectFlags, DirectOps},
+    directory::DirEmitter,
+    fault::{FaultAnswer, FaultResult, PageMkwrite},
+    file::{Fallocate, Kiocb},
+    folio::{LockedFolio, ReadFolio, Readahead, Relocked},
+    fs_type::FsStatics,
+    inode::{Inode, InodeRef, StatDio, Timestamp},
+    inode_lock::{InodeLock, InodeLockShared, LockedInode},
+    iomap::{Extent, ExtentKind, IomapFlags},
+    iov_iter::{IovIter, IterState},
+    lockdep::might_lock_folio,
+    mapping::InvalidateLock,
+    message::{panic, RateLimit},
+    new_inode::{Attr, Idmap, NewInode},
+    operations::{DirOps, FileOps, MappingOps, Options, SuperOps},
+    pinned::{pinned_pages, PageOwner, PinnedBuffer},
+    registration::Registration,
+    super_block::{LockedSuper, PendingSuper, StatFs, SuperBlock, SuperGeometry},
+    task::{cond_resched, fatal_signal_pending, NofsScope},
+    types::Types,
 };
-
-use kernel::{error::Result, prelude::*};
-
-/// Turns a byte count or an error into what `->read_iter()` and friends return.
-fn to_ssize(ret: Result<usize>) -> isize {
-    match ret {
-        // CAST: Counts are limited by MAX_RW_COUNT, below `isize::MAX`.
-        Ok(n) => n as isize,
-        Err(e) => e.to_errno() as isize,
-    }
-}
-
-/// Turns a C return value (byte count or negative errno) into a `Result`.
-fn from_ssize(ret: isize) -> Result<usize> {
-    if ret < 0 {
-        // CAST: Negative values are errnos, which fit.
-        Err(Error::from_errno(ret as i32))
-    } else {
-        Ok(ret as usize)
-    }
-}
-
-/// Turns zero or a negative errno into what C expects of an `int` function.
-fn to_int(ret: Result) -> i32 {
-    match ret {
-        Ok(()) => 0,
-        Err(e) => e.to_errno(),
-    }
-}

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The operations that a file system implements.
+//!
+//! What implements them all, on one marker type, is a [`FileSystem`]; nobody else names them together.
+//!
+//! C headers, for the tables of functions that these stand for: `include/linux/fs.h`,
+//! `include/linux/fs_context.h`, `include/linux/mm.h`, `include/linux/iomap.h`.
+
+use super::{
+    dio::DirectOps,
+    directory::DirEmitter,
+    fault::{FaultAnswer, FaultResult, PageMkwrite},
+    file::{Fallocate, Kiocb},
+    folio::{LockedFolio, ReadFolio, Readahead},
+    inode::{Inode, InodeRef, StatDio, Timestamp},
+    inode_lock::LockedInode,
+    iomap::{Extent, IomapFlags},
+    iov_iter::IovIter,
+    new_inode::{Idmap, NewInode},
+    super_block::{LockedSuper, PendingSuper, StatFs, SuperBlock},
+    types::Types,
+};
+use core::convert::Infallible;
+use kernel::{error::Result, prelude::*, seq_file::SeqFile, str::CStr};
+
+/// A file system: a type with all the operations.
+pub(crate) trait FileSystem: SuperOps + DirOps + FileOps + DirectOps + MappingOps {}
+
+impl<T: SuperOps + DirOps + FileOps + DirectOps + MappingOps> FileSystem for T {}
+
+/// Mount options.
+pub(crate) trait Options: Default + Send {
+    /// Parses one option.
+    ///
+    /// # Errors
+    ///
+    /// `Ok(false)` for an unknown one; `Err(message)` for a value that makes no sense.
+    fn parse(&mut self, key: &CStr, value: Option<&CStr>) -> Result<bool, &'static CStr>;
+}
+
+/// Operations on a file system type, and on a mount as a whole.
+pub(crate) trait SuperOps: Types {
+    /// Name as in `/proc/filesystems`.
+    const NAME: &'static CStr;
+
+    /// Name of the inode slab cache.
+    const INODE_CACHE: &'static CStr;
+
+    /// The mount options.
+    type Options: Options;
+
+    /// Initialises the per-inode data.
+    fn new_inode_data() -> impl PinInit<Self::Inode, Infallible>;
+
+    /// Reads the super block of a device that is being mounted.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for a device without this file system, `EUCLEAN` for a corrupt one. The mount fails
+    /// with the error; the function prints why.
+    fn fill_super(
+        sb: &PendingSuper<'_, Self>,
+        options: &Self::Options,
+    ) -> Result<Pin<KBox<Self::Super>>>;
+
+    /// Returns the root directory. Called once, after [`SuperOps::fill_super`].
+    fn root(sb: &SuperBlock<Self>) -> Result<InodeRef<'_, Self>>;
+
+    /// The options that a mount has now: what a remount starts from.
+    fn current_options(sb: &SuperBlock<Self>) -> Self::Options;
+
+    /// Applies new options to a mount; `read_only` is the new state. Nothing has changed on error. If it is
+    /// `forced` (an emergency remount), those who write may still do so until it is the state.
+    fn reconfigure(
+        sb: &LockedSuper<Self>,
+        options: &Self::Options,
+        read_only: bool,
+        forced: bool,
+    ) -> Result;
+
+    /// Ends a mount: the last chance to write. All inodes are gone.
+    fn put_super(sb: &SuperBlock<Self>);
+
+    /// Fails if nothing may be changed any more. Asked before every operation that changes something: the VFS
+    /// does not ask for files that were open when the mount was forced to be read-only.
+    fn check_writable(sb: &SuperBlock<Self>) -> Result;
+
+    /// Writes what [`SuperOps::write_inode`] and the page cache of the device do not cover.
+    fn sync_fs(sb: &LockedSuper<Self>, wait: bool) -> Result;
+
+    /// Fills in `statfs(2)`.
+    fn statfs(sb: &SuperBlock<Self>) -> StatFs;
+
+    /// Prints the options as in `/proc/mounts`, each with a comma before it.
+    fn show_options(sb: &SuperBlock<Self>, out: &SeqFile);
+
+    /// Copies an inode into its place in the page cache of the device. What makes it durable is
+    /// [`FileOps::fsync`] or the VFS's syncing of the device.
+    fn write_inode(inode: &Inode<Self>) -> Result;
+
+    /// Ends an inode's life in memory. Its pages are gone. With `nlink` zero, it also ends on disk.
+    fn evict_inode(inode: &Inode<Self>);
+}
+
+/// Operations on directories and inodes.
+///
+/// The VFS holds `i_rwsem` of the directory: shared for `lookup` and `iterate`, exclusive where the argument
+/// says so.
+pub(crate) trait DirOps: Types {
+    /// Finds `name`; `Ok(None)` if it is not there.
+    fn lookup<'a>(dir: &'a Inode<Self>, name: &[u8]) -> Result<Option<InodeRef<'a, Self>>>;
+
+    /// Creates a regular file (`S_IFREG` in `mode`) or a directory (`S_IFDIR`).
+    ///
+    /// Returns the new inode with its entry in `dir` made; the caller instantiates the dentry.
+    fn create<'a>(
+        dir: &'a LockedInode<Self>,
+        idmap: &Idmap,
+        name: &[u8],
+        mode: u16,
+    ) -> Result<NewInode<'a, Self>>;
+
+    /// Removes the entry of a regular file.
+    fn unlink(dir: &LockedInode<Self>, name: &[u8], inode: &LockedInode<Self>) -> Result;
+
+    /// Removes the entry of a directory; `ENOTEMPTY` if it has entries.
+    fn rmdir(dir: &LockedInode<Self>, name: &[u8], inode: &LockedInode<Self>) -> Result;
+
+    /// Moves an entry. `target` is what `new_name` names now.
+    fn rename(
+        old_dir: &LockedInode<Self>,
+        old_name: &[u8],
+        inode: &Inode<Self>,
+        new_dir: &LockedInode<Self>,
+        new_name: &[u8],
+        target: Option<&LockedInode<Self>>,
+        no_replace: bool,
+    ) -> Result;
+
+    /// Emits the entries from position `out.pos()` on, which is at least 2: "." and ".." have been
+    /// emitted.
+    fn iterate(dir: &Inode<Self>, out: &mut DirEmitter<'_>) -> Result;
+
+    /// Changes the size of a regular file.
+    fn set_size(inode: &LockedInode<Self>, size: u64) -> Result;
+
+    /// What direct I/O must be aligned to, for `statx(2)`.
+    fn dio_alignment(inode: &Inode<Self>) -> StatDio;
+
+    /// Makes a directory, or a file's metadata, durable.
+    fn sync_metadata(inode: &Inode<Self>) -> Result;
+
+    /// The time of creation, for `statx(2)`.
+    fn birth_time(inode: &Inode<Self>) -> Timestamp;
+}
+
+/// Operations on open regular files.
+pub(crate) trait FileOps: Types {
+    /// `read(2)` and its relatives. Returns the number of bytes read.
+    fn read(iocb: &mut Kiocb<'_, Self>, to: &mut IovIter<'_>) -> Result<usize>;
+
+    /// `write(2)` and its relatives. Returns the number of bytes written, and has made them durable
+    /// if the request asks for it.
+    fn write(iocb: &mut Kiocb<'_, Self>, from: &mut IovIter<'_>) -> Result<usize>;
+
+    /// `fallocate(2)`, of `len` bytes, at least one. The caller has updated the times, and has checked that the
+    /// file may become as long as `op` makes it.
+    fn fallocate(inode: &LockedInode<Self>, op: Fallocate, pos: u64, len: u64) -> Result;
+
+    /// Makes the metadata durable that the file's data, already written, needs.
+    fn fsync(inode: &Inode<Self>, datasync: bool) -> Result;
+
+    /// A page fault on page `index` of the file. Process context; locks of the memory map are held.
+    ///
+    /// The answer is all: serving a fault may drop those locks, and with them go VMA, file and inode.
+    fn fault(inode: &Inode<Self>, index: u64) -> FaultAnswer;
+
+    /// A page of a shared mapping is about to become writable. To be answered by
+    /// [`PageMkwrite::serve`] or [`PageMkwrite::refuse`].
+    fn page_mkwrite<'a>(inode: &Inode<Self>, fault: PageMkwrite<'a, Self>) -> FaultResult<'a>;
+}
+
+/// Operations on the page cache of regular files.
+pub(crate) trait MappingOps: Types {
+    /// Finds, or with [`IomapFlags::is_write`] makes, the mapping of the file at `pos`.
+    ///
+    /// The extent returned contains `pos`. A write to a hole gets
+    /// [`ExtentKind::Unwritten`](super::ExtentKind::Unwritten) blocks.
+    fn map(inode: &Inode<Self>, pos: u64, len: u64, flags: IomapFlags) -> Result<Extent>;
+
+    /// Changes whenever an extent that [`MappingOps::map`] returned may no longer hold.
+    fn map_sequence(inode: &Inode<Self>) -> u64;
+
+    /// The mapping for writing a dirty page back.
+    fn map_for_writeback(inode: &Inode<Self>, pos: u64) -> Result<Extent>;
+
+    /// The unwritten blocks of `pos..pos + len` have been written by writeback: makes them ordinary
+    /// ones. Called from a work queue of the mount's own, where memory allocations do not enter file
+    /// system reclaim.
+    fn written(inode: &Inode<Self>, pos: u64, len: u64) -> Result;
+
+    /// Reads a folio that is in the cache, locked and not uptodate.
+    fn read_folio(inode: &Inode<Self>, folio: LockedFolio<'_, Self>) -> Result<ReadFolio>;
+
+    /// Reads ahead: either calls [`Readahead::submit`], or leaves the folios to be dropped.
+    fn readahead(inode: &Inode<Self>, readahead: Readahead<'_, Self>);
+
+    /// Before a folio is found or made, and locked, for a copy into it. May sleep.
+    ///
+    /// Every success is followed by one [`MappingOps::leave_folio`] in the same task.
+    fn enter_folio(inode: &Inode<Self>) -> Result;
+
+    /// After the folio was unlocked.
+    fn leave_folio(inode: &Inode<Self>);
+}

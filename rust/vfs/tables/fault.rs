@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `struct vm_operations_struct`.
+//!
+//! C header: `include/linux/mm.h`.
+
+use crate::{
+    bindings,
+    vfs::{
+        fault::{FaultAnswer, PageMkwrite},
+        inode::Inode,
+        operations::FileSystem,
+    },
+};
+use core::{marker::PhantomData, mem};
+
+/// The table of the mappings of files of `T`.
+pub(in crate::vfs) struct Tables<T>(PhantomData<T>);
+
+impl<T: FileSystem> Tables<T> {
+    pub(in crate::vfs) const VM_OPS: bindings::vm_operations_struct =
+        bindings::vm_operations_struct {
+            fault: Some(Self::fault),
+            map_pages: Some(bindings::filemap_map_pages),
+            page_mkwrite: Some(Self::page_mkwrite),
+            // SAFETY: All zeroes is a table of absent operations.
+            ..unsafe { mem::zeroed() }
+        };
+
+    /// `->fault()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
+    unsafe extern "C" fn fault(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
+        // SAFETY: The VMA's file is one of `T`, and open while the locks are held. `filemap_fault()` may
+        // drop them, and is the last thing done.
+        unsafe {
+            let inode = Inode::from_raw(bindings::vfs_file_inode(bindings::vfs_vmf_file(vmf)));
+            let index = (*vmf).__bindgen_anon_1.pgoff as u64;
+            match T::fault(inode, index) {
+                FaultAnswer::Serve => bindings::filemap_fault(vmf),
+                FaultAnswer::Refuse => bindings::vm_fault_reason_VM_FAULT_SIGBUS,
+            }
+        }
+    }
+
+    /// `->page_mkwrite()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
+    unsafe extern "C" fn page_mkwrite(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
+        // SAFETY: The VMA's file is one of `T` and stays open for the call.
+        unsafe {
+            let inode = Inode::<T>::from_raw(bindings::vfs_file_inode(bindings::vfs_vmf_file(vmf)));
+            if T::check_writable(inode.super_block()).is_err() {
+                return bindings::vm_fault_reason_VM_FAULT_SIGBUS;
+            }
+            T::page_mkwrite(inode, PageMkwrite::new(&mut *vmf)).into_raw()
+        }
+    }
+}

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `struct address_space_operations`.
+//!
+//! C header: `include/linux/fs.h`.
+
+use super::writeback;
+use crate::{
+    bindings,
+    vfs::{
+        folio::{LockedFolio, ReadFolio, Readahead},
+        inode::Inode,
+        lockdep::FolioLocked,
+        operations::FileSystem,
+    },
+};
+use core::{marker::PhantomData, mem};
+
+/// The table of the page caches of `T`.
+pub(in crate::vfs) struct Tables<T>(PhantomData<T>);
+
+impl<T: FileSystem> Tables<T> {
+    pub(in crate::vfs) const MAPPING_OPS: bindings::address_space_operations =
+        bindings::address_space_operations {
+            read_folio: Some(Self::read_folio),
+            readahead: Some(Self::readahead),
+            writepages: Some(Self::writepages),
+            dirty_folio: Some(bindings::iomap_dirty_folio),
+            invalidate_folio: Some(bindings::iomap_invalidate_folio),
+            release_folio: Some(bindings::iomap_release_folio),
+            migrate_folio: Self::MIGRATE_FOLIO,
+            is_partially_uptodate: Some(bindings::iomap_is_partially_uptodate),
+            error_remove_folio: Some(bindings::generic_error_remove_folio),
+            // SAFETY: All zeroes is a table of absent operations.
+            ..unsafe { mem::zeroed() }
+        };
+
+    #[cfg(CONFIG_MIGRATION)]
+    const MIGRATE_FOLIO: Option<
+        unsafe extern "C" fn(
+            *mut bindings::address_space,
+            *mut bindings::folio,
+            *mut bindings::folio,
+            bindings::migrate_mode,
+        ) -> i32,
+    > = Some(bindings::filemap_migrate_folio);
+
+    #[cfg(not(CONFIG_MIGRATION))]
+    const MIGRATE_FOLIO: Option<
+        unsafe extern "C" fn(
+            *mut bindings::address_space,
+            *mut bindings::folio,
+            *mut bindings::folio,
+            bindings::migrate_mode,
+        ) -> i32,
+    > = None;
+
+    /// `->read_folio()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
+    unsafe extern "C" fn read_folio(
+        _file: *mut bindings::file,
+        folio: *mut bindings::folio,
+    ) -> i32 {
+        // SAFETY: The folio is locked and in the cache of an inode of `T`, which the caller keeps
+        // alive also after the folio is unlocked.
+        let (inode, folio) = unsafe {
+            let inode = Inode::<T>::from_raw(bindings::vfs_folio_inode(folio));
+            (inode, LockedFolio::from_raw(folio))
+        };
+        match T::read_folio(inode, folio) {
+            Ok(ReadFolio::Submitted) => 0,
+            Ok(ReadFolio::Retry) => bindings::VFS_AOP_TRUNCATED_PAGE,
+            Err(e) => e.to_errno(),
+        }
+    }
+
+    /// `->readahead()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
+    unsafe extern "C" fn readahead(rac: *mut bindings::readahead_control) {
+        // SAFETY: Valid for the call, on a mapping of an inode of `T`.
+        let inode = unsafe { Inode::<T>::from_raw((*(*rac).mapping).host) };
+        let _locked = FolioLocked::found();
+        // SAFETY: As above.
+        T::readahead(inode, unsafe { Readahead::from_raw(rac) });
+    }
+
+    /// `->writepages()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
+    unsafe extern "C" fn writepages(
+        mapping: *mut bindings::address_space,
+        wbc: *mut bindings::writeback_control,
+    ) -> i32 {
+        // SAFETY: All zeroes is an empty context.
+        let mut wpc: bindings::iomap_writepage_ctx = unsafe { mem::zeroed() };
+        // SAFETY: Valid mapping.
+        wpc.inode = unsafe { (*mapping).host };
+        wpc.wbc = wbc;
+        wpc.ops = &writeback::Tables::<T>::WRITEBACK_OPS;
+        // SAFETY: The context is complete.
+        unsafe { bindings::iomap_writepages(&mut wpc) }
+    }
+}

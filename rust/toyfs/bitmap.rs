@@ -4,12 +4,12 @@
 //!
 //! The bitmaps live on disk and are changed through [`BlockIo`]; in memory there is only the
 //! number of free bits of each bitmap block, so that full ones are skipped without looking.
+//!
+//! Bits are searched by hand: `kernel::bitmap` has maps of its own in words of the machine, these are bytes of a block.
 
-use super::{
-    block::BlockIo,
-    format::{Region, Superblock, BITS_PER_BLOCK, BLOCK_SIZE},
-};
+use super::block::BlockIo;
 use kernel::prelude::*;
+use toyfs_format::{Region, Superblock, BITS_PER_BLOCK, BLOCK_SIZE};
 
 /// One bitmap: bit `i` says whether object `i` is in use.
 ///
@@ -122,6 +122,7 @@ impl Bitmap {
             name,
         };
         for index in 0..region.len {
+            io.may_go_on()?;
             bitmap.fetch(io, index as usize)?;
             let base = index * BITS_PER_BLOCK;
             // The bits of this block that may be clear.
@@ -129,8 +130,9 @@ impl Bitmap {
             let hi = end.saturating_sub(base).min(BITS_PER_BLOCK) as usize;
             let all = BITS_PER_BLOCK as usize;
             if next(&bitmap.buf, 0, lo, false) < lo || next(&bitmap.buf, hi, all, false) < all {
-                pr_err!("{name} bitmap: reserved {name} {base}.. marked free\n");
-                return Err(EUCLEAN);
+                return Err(io.corrupt(format_args!(
+                    "{name} bitmap: reserved {name} {base}.. marked free"
+                )));
             }
             let free = bitmap.buf.iter().map(|b| b.count_zeros()).sum::<u32>();
             bitmap.free.push(free, GFP_KERNEL)?;
@@ -178,9 +180,8 @@ impl Bitmap {
         };
         let blocks = self.region.len as usize;
         let start = (goal / BITS_PER_BLOCK) as usize;
-        // One more round than there are blocks: the part of the first block before `goal`.
-        for round in 0..=blocks {
-            let index = (start + round) % blocks;
+        // The first block a second time at the end: the part before `goal`.
+        for (round, index) in Iterator::chain(start..blocks, 0..=start).enumerate() {
             if self.free.get(index).is_none_or(|&n| n == 0) {
                 continue;
             }
@@ -211,16 +212,18 @@ impl Bitmap {
             self.cursor = object + run as u64;
             return Ok((object, run as u64));
         }
-        pr_err!("{} bitmap: changed on disk while in use\n", self.name);
-        Err(EUCLEAN)
+        let name = self.name;
+        Err(io.corrupt(format_args!("{name} bitmap: changed on disk while in use")))
     }
 
     /// Gives `len` objects from `start` back, which must all be in use.
     fn free(&mut self, io: &impl BlockIo, start: u64, len: u64) -> Result {
         let end = start.saturating_add(len);
         if start < self.first || end > self.end {
-            pr_err!("{} {start}+{len} freed, which is out of range\n", self.name);
-            return Err(EUCLEAN);
+            let name = self.name;
+            return Err(io.corrupt(format_args!(
+                "{name} {start}+{len} freed, which is out of range"
+            )));
         }
         let mut at = start;
         while at < end {
@@ -228,8 +231,8 @@ impl Bitmap {
             self.fetch(io, span.index)?;
             let limit = span.from + span.len;
             if next(&self.buf, span.from, limit, false) < limit {
-                pr_err!("{} {at}+{} freed, but not in use\n", self.name, span.len);
-                return Err(EUCLEAN);
+                let (name, len) = (self.name, span.len);
+                return Err(io.corrupt(format_args!("{name} {at}+{len} freed, but not in use")));
             }
             self.apply(io, &span, false)?;
             at += span.len as u64;
@@ -305,8 +308,11 @@ impl Allocator {
     }
 
     /// Frees blocks. `EUCLEAN`, and a message, if one of them is free or is no data block.
+    ///
+    /// An error is a change that ended half done: the blocks are lost until a check.
     pub(crate) fn free_blocks(&mut self, io: &impl BlockIo, start: u64, len: u64) -> Result {
-        self.blocks.free(io, start, len)
+        let freed = self.blocks.free(io, start, len);
+        freed.inspect_err(|&e| io.half_done("blocks cannot be freed", e))
     }
 
     /// Allocates an inode number, near `goal` if possible. `ENOSPC` if there is none.
@@ -316,7 +322,8 @@ impl Allocator {
 
     /// Frees an inode number. `EUCLEAN`, and a message, if it is free or does not exist.
     pub(crate) fn free_inode(&mut self, io: &impl BlockIo, ino: u64) -> Result {
-        self.inodes.free(io, ino, 1)
+        let freed = self.inodes.free(io, ino, 1);
+        freed.inspect_err(|&e| io.half_done("an inode cannot be freed", e))
     }
 
     /// Whether inode number `ino` is allocated. To be asked before the inode table is believed:

@@ -2,8 +2,9 @@
 
 //! Access to metadata blocks.
 
-use super::format::Corrupt;
+use core::fmt;
 use kernel::prelude::*;
+use toyfs_format::Corrupt;
 
 /// Reads and writes parts of metadata blocks.
 ///
@@ -16,21 +17,33 @@ pub(crate) trait BlockIo {
     /// Copies `data` to byte `offset` of `block` in the cache and marks that dirty. The range must
     /// not leave the block.
     fn write(&self, block: u64, offset: usize, data: &[u8]) -> Result;
+
+    /// Reports that something on disk is corrupt, and returns `EUCLEAN`.
+    fn corrupt(&self, what: fmt::Arguments<'_>) -> Error;
+
+    /// Reports that a change could be neither completed nor taken back, because of `error`.
+    fn half_done(&self, what: &'static str, error: Error);
+
+    /// To be called in loops over what the disk determines: `EINTR` if the task was killed, and has not
+    /// changed anything yet.
+    fn may_go_on(&self) -> Result;
 }
 
-/// For `map_err`: logs which structure on disk is corrupt and why, and yields `EUCLEAN`.
-pub(crate) fn corrupt(what: &'static str, id: u64) -> impl FnOnce(Corrupt) -> Error {
-    move |Corrupt(why)| {
-        pr_err!("{what} {id}: {why}\n");
-        EUCLEAN
-    }
+/// For `map_err`: reports which structure on disk is corrupt and why, and yields `EUCLEAN`.
+pub(crate) fn corrupt<'a>(
+    io: &'a impl BlockIo,
+    what: &'static str,
+    id: u64,
+) -> impl FnOnce(Corrupt) -> Error + 'a {
+    move |Corrupt(why)| io.corrupt(format_args!("{what} {id}: {why}"))
 }
 
 /// A device in memory for the unit tests.
 #[cfg(CONFIG_KUNIT = "y")]
 pub(crate) mod memory {
-    use super::{super::format::*, *};
+    use super::*;
     use core::cell::{Cell, RefCell};
+    use toyfs_format::{Region, Superblock, BITS_PER_BLOCK, BLOCK_SIZE, ROOT_INO};
 
     /// The device.
     pub(crate) struct Memory {
@@ -67,7 +80,7 @@ pub(crate) mod memory {
     impl BlockIo for Memory {
         fn read(&self, block: u64, offset: usize, buf: &mut [u8]) -> Result {
             let at = block as usize * BLOCK_SIZE + offset;
-            let blocks = self.blocks.borrow();
+            let blocks = self.blocks.try_borrow().map_err(|_| EIO)?;
             let from = blocks.get(at..at + buf.len()).ok_or(EIO)?;
             if self.broken.get() {
                 return Err(EIO);
@@ -78,12 +91,25 @@ pub(crate) mod memory {
 
         fn write(&self, block: u64, offset: usize, data: &[u8]) -> Result {
             let at = block as usize * BLOCK_SIZE + offset;
-            let mut blocks = self.blocks.borrow_mut();
+            let mut blocks = self.blocks.try_borrow_mut().map_err(|_| EIO)?;
             let to = blocks.get_mut(at..at + data.len()).ok_or(EIO)?;
             if self.broken.get() {
                 return Err(EIO);
             }
             to.copy_from_slice(data);
+            Ok(())
+        }
+
+        fn corrupt(&self, what: fmt::Arguments<'_>) -> Error {
+            pr_err!("{what}\n");
+            EUCLEAN
+        }
+
+        fn half_done(&self, what: &'static str, error: Error) {
+            pr_err!("{what}: {error:?}\n");
+        }
+
+        fn may_go_on(&self) -> Result {
             Ok(())
         }
     }

@@ -10,12 +10,12 @@
 use super::{
     bitmap::Allocator,
     block::{corrupt, BlockIo},
-    format::{
-        chain_blocks_for, ChainHeader, Corrupt, Extent, Inode, Superblock, BLOCK_SIZE,
-        CHAIN_EXTENTS, INLINE_EXTENTS, MAX_EXTENTS, MAX_FILE_BLOCKS,
-    },
 };
 use kernel::prelude::*;
+use toyfs_format::{
+    chain_blocks_for, ChainHeader, Corrupt, Extent, Inode, Superblock, BLOCK_SIZE, CHAIN_EXTENTS,
+    INLINE_EXTENTS, MAX_EXTENTS, MAX_FILE_BLOCKS,
+};
 
 /// What a block of a file maps to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +55,8 @@ pub(crate) struct ExtentMap {
     dirty_from: usize,
     /// So many blocks at the start of the chain have the right successor on disk.
     linked: usize,
+    /// File blocks that [`Self::allocate`] was told to note, by start and end. Some may be gone.
+    noted: KVVec<(u64, u64)>,
 }
 
 /// Whether `b` continues `a` in the file and on disk, so that both may become one extent.
@@ -92,6 +94,7 @@ impl ExtentMap {
             buf: KVVec::new(),
             dirty_from: 0,
             linked: 0,
+            noted: KVVec::new(),
         }
     }
 
@@ -99,10 +102,14 @@ impl ExtentMap {
     /// they break a rule of the format.
     pub(crate) fn load(io: &impl BlockIo, sb: &Superblock, inode: &Inode) -> Result<Self> {
         let ino = inode.ino;
-        let fail = |why| corrupt("inode", ino)(Corrupt(why));
+        let fail = |why| corrupt(io, "inode", ino)(Corrupt(why));
         let mut map = Self::new(ino);
+        // So all that follows is bounded by the size of the device.
+        if inode.blocks > sb.data.len || u64::from(inode.extent_count) > inode.blocks {
+            return Err(fail("more blocks or extents than there can be"));
+        }
         for e in inode.inline_extents() {
-            map.append(sb, *e)?;
+            map.append(io, sb, *e)?;
         }
         let mut buf = KVVec::new();
         if inode.chain_len > 0 {
@@ -111,16 +118,18 @@ impl ExtentMap {
         let mut next = inode.chain_head;
         // The sequence number in each block makes a loop in the chain an error.
         for seq in 0..inode.chain_len {
+            io.may_go_on()?;
             if !sb.is_data(next, 1) {
                 return Err(fail("extent block outside the data region"));
             }
             io.read(next, 0, &mut buf)?;
-            let h = ChainHeader::parse(&buf, ino, seq, sb.seed()).map_err(corrupt("inode", ino))?;
+            let h =
+                ChainHeader::parse(&buf, ino, seq, sb.seed()).map_err(corrupt(io, "inode", ino))?;
             if seq + 1 < inode.chain_len && h.count as usize != CHAIN_EXTENTS {
                 return Err(fail("extent block in mid-chain is not full"));
             }
             for e in h.extents(&buf) {
-                map.append(sb, e.map_err(corrupt("inode", ino))?)?;
+                map.append(io, sb, e.map_err(corrupt(io, "inode", ino))?)?;
             }
             map.chain.push(next, GFP_KERNEL)?;
             next = h.next;
@@ -141,9 +150,9 @@ impl ExtentMap {
     }
 
     /// Adds an extent read from disk at the end.
-    fn append(&mut self, sb: &Superblock, e: Extent) -> Result {
+    fn append(&mut self, io: &impl BlockIo, sb: &Superblock, e: Extent) -> Result {
         if !sb.is_data(e.disk_block, e.len.into()) {
-            return Err(corrupt("inode", self.ino)(Corrupt(
+            return Err(corrupt(io, "inode", self.ino)(Corrupt(
                 "extent outside the data region",
             )));
         }
@@ -152,7 +161,7 @@ impl ExtentMap {
             .last()
             .is_some_and(|last| e.file_block < last.end())
         {
-            return Err(corrupt("inode", self.ino)(Corrupt(
+            return Err(corrupt(io, "inode", self.ino)(Corrupt(
                 "extents overlap or are out of order",
             )));
         }
@@ -246,6 +255,8 @@ impl ExtentMap {
     /// The new blocks hold whatever was on the disk. `unwritten` makes them read as zeroes until
     /// [`Self::mark_written`]; otherwise the caller overwrites them before anybody can read them.
     ///
+    /// Those from `end` on, where the file ends, are noted, for [`Self::remove_noted`].
+    ///
     /// `ENOSPC`, `ENOMEM`, `EFBIG` leave everything as it was.
     pub(crate) fn allocate(
         &mut self,
@@ -254,6 +265,7 @@ impl ExtentMap {
         file_block: u64,
         max: u64,
         unwritten: bool,
+        end: u64,
     ) -> Result<Mapping> {
         let hole = match self.lookup(file_block) {
             Mapping::Hole { len } => len,
@@ -269,6 +281,11 @@ impl ExtentMap {
         let after = self.extents.get(at).copied();
         // Even an extent that is going to merge with a neighbour is inserted first.
         self.extents.reserve(1, GFP_KERNEL)?;
+        // What was noted for an operation that has come to its end now lies within the file.
+        if self.noted.iter().all(|&(_, last)| last <= end) {
+            self.noted.truncate(0);
+        }
+        self.noted.reserve(1, GFP_KERNEL)?;
         let (disk, len) = alloc.alloc_blocks(io, before.map_or(0, |e| e.disk_end()), want)?;
         let new = Extent {
             file_block,
@@ -282,15 +299,23 @@ impl ExtentMap {
             .make_room(io, alloc, usize::from(!joins))
             .and_then(|()| Ok(self.extents.insert_within_capacity(at, new)?));
         if let Err(e) = stored {
-            // Only an unreadable or corrupt bitmap can make this fail, and then the blocks leak.
+            // If that fails, it has been reported where it did, and the error is what came first.
             let _ = alloc.free_blocks(io, disk, len);
             return Err(e);
         }
         self.blocks += len;
         self.touch(at);
         self.coalesce(at.saturating_sub(1), 3);
-        // A merge may have made a chain block superfluous. Should freeing it fail, it is lost until
-        // a check, but the mapping is good, and that is what the caller asked for.
+        if file_block + len > end {
+            match self.noted.last_mut() {
+                Some((_, last)) if *last == file_block => *last += len,
+                _ => self
+                    .noted
+                    .push_within_capacity((file_block, file_block + len))?,
+            }
+        }
+        // A merge may have made a chain block superfluous. Should freeing it fail, that has been
+        // reported, but the mapping is good, and that is what the caller asked for.
         let _ = self.trim(io, alloc);
         Ok(Mapping::Mapped {
             disk,
@@ -336,8 +361,8 @@ impl ExtentMap {
             self.coalesce(at.saturating_sub(1), 5);
             at = self.position(resume);
         }
-        // Merging may have made chain blocks superfluous. Should freeing them fail, they are lost
-        // until a check, but what the caller asked for is done.
+        // Merging may have made chain blocks superfluous. Should freeing them fail, that has been
+        // reported, but what the caller asked for is done.
         let _ = self.trim(io, alloc);
         Ok(())
     }
@@ -377,6 +402,10 @@ impl ExtentMap {
         let mut freed = 0;
         for e in self.extents.get(first..last).unwrap_or(&[]) {
             if let Some(part) = clip(e, from, to) {
+                if freed > 0 {
+                    // Something has been changed, so this goes on.
+                    let _ = io.may_go_on();
+                }
                 freed += u64::from(part.len);
                 let done = alloc.free_blocks(io, part.disk_block, part.len.into());
                 result = result.and(done);
@@ -385,6 +414,27 @@ impl ExtentMap {
         self.replace(first, last - first, [head, None, tail])?;
         self.blocks = self.blocks.saturating_sub(freed);
         result.and(self.trim(io, alloc))
+    }
+
+    /// Frees the blocks that were noted, as far as they lie at or after `from`, and forgets about all. So an
+    /// operation that does not reach its end frees what it has allocated itself, and nothing else.
+    pub(crate) fn remove_noted(
+        &mut self,
+        io: &impl BlockIo,
+        alloc: &mut Allocator,
+        from: u64,
+    ) -> Result {
+        let mut result = Ok(());
+        while let Some((start, end)) = self.noted.pop() {
+            let removed = self.remove(io, alloc, start.max(from), end);
+            result = result.and(removed);
+        }
+        result
+    }
+
+    /// Forgets what was noted: the blocks belong to the file from now on.
+    pub(crate) fn keep_noted(&mut self) {
+        self.noted.truncate(0);
     }
 
     /// Replaces `count` extents from index `at` on by `pieces`. The caller has made room.
@@ -462,6 +512,7 @@ impl ExtentMap {
                     self.chain.push_within_capacity(block)?;
                 }
                 Err(e) => {
+                    // What fails here has been reported.
                     let _ = self.trim(io, alloc);
                     return Err(e);
                 }
@@ -512,19 +563,22 @@ mod tests {
         let mut map = ExtentMap::new(2);
         let first = sb.data.start;
         assert_eq!(map.lookup(7), Mapping::Hole { len: u64::MAX - 7 });
-        assert_eq!(map.allocate(&io, a, 10, 4, false)?, mapped(first, 4, false));
         assert_eq!(
-            map.allocate(&io, a, 14, 4, false)?,
+            map.allocate(&io, a, 10, 4, false, u64::MAX)?,
+            mapped(first, 4, false)
+        );
+        assert_eq!(
+            map.allocate(&io, a, 14, 4, false, u64::MAX)?,
             mapped(first + 4, 4, false)
         );
         assert!(is(&map, &[(10, 8, false)]));
         // What is there stays as it is; holes are filled up to the next extent.
         assert_eq!(
-            map.allocate(&io, a, 12, 9, true)?,
+            map.allocate(&io, a, 12, 9, true, u64::MAX)?,
             mapped(first + 2, 6, false)
         );
         assert_eq!(
-            map.allocate(&io, a, 8, 9, true)?,
+            map.allocate(&io, a, 8, 9, true, u64::MAX)?,
             mapped(first + 8, 2, true)
         );
         assert!(is(&map, &[(8, 2, true), (10, 8, false)]));
@@ -532,7 +586,8 @@ mod tests {
         assert_eq!(map.lookup(17), mapped(first + 7, 1, false));
         assert_eq!(map.blocks(), 10);
         assert_eq!(
-            map.allocate(&io, a, MAX_FILE_BLOCKS, 1, false).err(),
+            map.allocate(&io, a, MAX_FILE_BLOCKS, 1, false, u64::MAX)
+                .err(),
             Some(EFBIG)
         );
         Ok(())
@@ -544,7 +599,7 @@ mod tests {
         let mut alloc = Allocator::load(&io, &sb)?;
         let a = &mut alloc;
         let mut map = ExtentMap::new(2);
-        map.allocate(&io, a, 0, 10, true)?;
+        map.allocate(&io, a, 0, 10, true, u64::MAX)?;
         map.mark_written(&io, a, 3, 5)?;
         assert!(is(&map, &[(0, 3, true), (3, 2, false), (5, 5, true)]));
         map.mark_written(&io, a, 5, 6)?;
@@ -563,7 +618,7 @@ mod tests {
         let mut alloc = Allocator::load(&io, &sb)?;
         let a = &mut alloc;
         let mut map = ExtentMap::new(2);
-        map.allocate(&io, a, 0, 20, false)?;
+        map.allocate(&io, a, 0, 20, false, u64::MAX)?;
         map.remove(&io, a, 5, 7)?;
         assert!(is(&map, &[(0, 5, false), (7, 13, false)]));
         map.remove(&io, a, 6, 7)?;
@@ -584,12 +639,12 @@ mod tests {
     fn survives(io: &Memory, sb: &Superblock, map: &mut ExtentMap) -> Result<bool> {
         let mut inode = Inode {
             ino: 2,
-            mode: super::super::format::S_IFREG,
+            mode: toyfs_format::S_IFREG,
             ..Inode::default()
         };
         map.store(io, sb, &mut inode)?;
         let raw = inode.encode(sb.seed());
-        let inode = Inode::parse(&raw, 2, sb.seed()).map_err(corrupt("inode", 2))?;
+        let inode = Inode::parse(&raw, 2, sb.seed()).map_err(corrupt(io, "inode", 2))?;
         let copy = ExtentMap::load(io, sb, &inode)?;
         Ok(copy.iter().eq(map.iter()) && copy.total_blocks() == map.total_blocks())
     }
@@ -602,7 +657,7 @@ mod tests {
         let mut map = ExtentMap::new(2);
         let most = INLINE_EXTENTS + 2 * CHAIN_EXTENTS + 1;
         for i in 0..most {
-            map.allocate(&io, a, i as u64 * 2, 1, false)?;
+            map.allocate(&io, a, i as u64 * 2, 1, false, u64::MAX)?;
             if i % 50 == 0 || i > most - 3 {
                 assert!(survives(&io, &sb, &mut map)?);
             }
@@ -625,9 +680,9 @@ mod tests {
         let mut alloc = Allocator::load(&io, &sb)?;
         let a = &mut alloc;
         let mut map = ExtentMap::new(2);
-        map.allocate(&io, a, 0, 500, true)?;
+        map.allocate(&io, a, 0, 500, true, u64::MAX)?;
         let mut next = 1000;
-        while map.allocate(&io, a, next, 1, false).is_ok() {
+        while map.allocate(&io, a, next, 1, false, u64::MAX).is_ok() {
             next += 2;
         }
         assert_eq!(a.available_block_count(), 0);
@@ -650,11 +705,11 @@ mod tests {
         let a = &mut alloc;
         let mut map = ExtentMap::new(2);
         for i in 0..INLINE_EXTENTS as u64 {
-            map.allocate(&io, a, i * 10, 5, true)?;
+            map.allocate(&io, a, i * 10, 5, true, u64::MAX)?;
         }
         let free = a.free_block_count();
         io.broken.set(true);
-        assert_eq!(map.allocate(&io, a, 7, 1, false).err(), Some(EIO));
+        assert_eq!(map.allocate(&io, a, 7, 1, false, u64::MAX).err(), Some(EIO));
         // This one needs a chain block.
         assert_eq!(map.mark_written(&io, a, 1, 2).err(), Some(EIO));
         assert_eq!(map.remove(&io, a, 1, 2).err(), Some(EIO));

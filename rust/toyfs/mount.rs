@@ -5,31 +5,32 @@
 use super::{
     bitmap::Allocator,
     block::BlockIo,
-    dir,
-    format::{self, SuperError, Superblock, SUPER_OFFSET, SUPER_SIZE},
+    errors::Health,
     inode::InodeData,
     options::{Options, SelfDio},
     stats::Stats,
-    Inode, SuperBlock, ToyFs,
+    Inode, InodeRef, LockedSuper, SuperBlock, ToyFs,
 };
 use crate::vfs::{
-    BlockDevice, ErrorCursor, FileSystem, FsStatics, NofsScope, PendingSuper, SeqWriter, StatFs,
-    SuperGeometry,
+    fatal_signal_pending, BlockDevice, ErrorCursor, File, FsStatics, NofsScope, PendingSuper, Show,
+    StatFs, SuperGeometry, SuperOps, Types,
 };
-use core::convert::Infallible;
+use core::{convert::Infallible, fmt};
 use kernel::{
-    debugfs::File,
     new_mutex,
     prelude::*,
+    seq_file::SeqFile,
+    seq_print,
     str::CStr,
     sync::{
-        aref::ARef,
         atomic::{Atomic, Relaxed},
         Mutex,
     },
 };
+use toyfs_format::{self as format, dir, SuperError, Superblock, SUPER_OFFSET, SUPER_SIZE};
 
-static STATICS: FsStatics = FsStatics::new();
+/// For the registration of the type.
+pub(crate) static STATICS: FsStatics<ToyFs> = FsStatics::new();
 
 /// What toyfs keeps about a mount.
 #[pin_data]
@@ -37,6 +38,8 @@ pub(crate) struct Super {
     /// The super block as it was read. Its state is what an unmount puts back: a file system that was
     /// not unmounted cleanly once has not become clean by being mounted again.
     pub(super) format: Superblock,
+    /// Whether the super block on disk is the file system's own, or can be replaced.
+    replaceable: bool,
     /// Checksum seed of this file system's metadata.
     pub(super) seed: u32,
     /// [`SelfDio`]; a remount may change it.
@@ -44,10 +47,10 @@ pub(crate) struct Super {
     /// Free blocks and inodes.
     #[pin]
     pub(super) allocator: Mutex<Allocator>,
-    /// Errors of metadata writes before this point are none of this mount's.
-    errors_since: ErrorCursor,
-    /// Counters, and their file in debugfs.
+    /// Whether there was an error.
     #[pin]
+    pub(super) health: Health,
+    /// Counters, and their file in debugfs.
     stats: File<Stats>,
 }
 
@@ -57,80 +60,125 @@ impl Super {
         SelfDio::from_raw(self.selfdio.load(Relaxed))
     }
 
-    /// The first error of a metadata write since the file system was mounted. From then on nothing can
-    /// be called durable.
-    pub(super) fn check_errors(&self, device: &BlockDevice) -> Result {
-        device.check_errors(&self.errors_since)
-    }
-
     /// The counters.
     pub(super) fn stats(&self) -> &Stats {
         &self.stats
     }
 }
 
-impl BlockIo for BlockDevice {
+impl Show for Stats {
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Stats::show(self, f)
+    }
+}
+
+/// A device that is being mounted.
+struct Mounting<'a> {
+    device: &'a BlockDevice,
+    id: &'a CStr,
+    since: ErrorCursor,
+}
+
+impl BlockIo for Mounting<'_> {
     fn read(&self, block: u64, offset: usize, buf: &mut [u8]) -> Result {
-        BlockDevice::read(self, block, offset, buf)
+        BlockDevice::read(self.device, block, offset, buf, &self.since)
     }
 
-    fn write(&self, block: u64, offset: usize, data: &[u8]) -> Result {
-        BlockDevice::write(self, block, offset, data)
+    fn write(&self, _block: u64, _offset: usize, _data: &[u8]) -> Result {
+        Err(EROFS)
+    }
+
+    fn corrupt(&self, what: fmt::Arguments<'_>) -> Error {
+        let id = self.id;
+        // Ends the mount, so there are not many.
+        pr_err!("{id}: {what}\n");
+        EUCLEAN
+    }
+
+    fn half_done(&self, _what: &'static str, _error: Error) {}
+
+    fn may_go_on(&self) -> Result {
+        if fatal_signal_pending() {
+            return Err(EINTR);
+        }
+        Ok(())
     }
 }
 
-/// Writes into the super block whether the file system is in use.
-fn set_state(device: &BlockDevice, state: format::State) -> Result {
+/// Writes into the super block whether the file system is in use. On disk when it returns.
+fn set_state(sb: &SuperBlock, state: format::State) -> Result {
+    let io = sb.change()?;
     let mut raw = [0; SUPER_SIZE];
-    BlockDevice::read(device, 0, SUPER_OFFSET, &mut raw)?;
+    io.read(0, SUPER_OFFSET, &mut raw)?;
+    if Superblock::parse_torn(&raw).is_err() {
+        // Mounted by the copy.
+        io.read(sb.data().format.backup, SUPER_OFFSET, &mut raw)?;
+    }
     Superblock::set_state(&mut raw, state);
-    BlockDevice::write(device, 0, SUPER_OFFSET, &raw)
+    io.write(0, SUPER_OFFSET, &raw)?;
+    sb.sync_device()
 }
 
-/// The same, on disk when it returns.
-fn set_state_durably(device: &BlockDevice, state: format::State) -> Result {
-    set_state(device, state)?;
-    device.sync()?;
-    device.flush()
+/// Writes everything, and then that the file system is no longer in use. After an error it stays marked.
+fn set_unused(sb: &SuperBlock) -> Result {
+    sb.sync_device()?;
+    set_state(sb, sb.data().format.state)
 }
 
-/// Reads and checks the super block.
-fn read_super(device: &BlockDevice, id: &CStr) -> Result<Superblock> {
+/// Reads and checks the super block, or if it is damaged its copy. Says whether the file system can be
+/// mounted for writing as far as that goes.
+fn read_super(io: &Mounting<'_>) -> Result<(Superblock, bool)> {
+    let id = io.id;
+    let blocks = io.device.size() >> format::BLOCK_LOG2;
     let mut raw = [0; SUPER_SIZE];
-    BlockDevice::read(device, 0, SUPER_OFFSET, &mut raw)?;
-    let sb = Superblock::parse(&raw).map_err(|e| match e {
-        SuperError::Foreign => {
+    let read = io.read(0, SUPER_OFFSET, &mut raw);
+    let error = match (read, Superblock::parse_torn(&raw)) {
+        (Ok(()), Ok((sb, torn))) => {
+            if torn {
+                pr_warn!("{id}: the super block was torn when its state changed\n");
+            }
+            if sb.total_blocks > blocks {
+                let has = sb.total_blocks;
+                pr_err!("{id}: file system of {has} blocks on a device of {blocks}\n");
+                return Err(EUCLEAN);
+            }
+            return Ok((sb, true));
+        }
+        (Ok(()), Err(SuperError::Unsupported(why))) => {
+            pr_err!("{id}: cannot mount this version of toyfs: {why}\n");
+            return Err(EINVAL);
+        }
+        (Ok(()), Err(SuperError::Foreign)) => {
             pr_err!("{id}: no toyfs here (make one with mkfs.toyfs)\n");
             EINVAL
         }
-        SuperError::Unsupported(why) => {
-            pr_err!("{id}: cannot mount this version of toyfs: {why}\n");
-            EINVAL
-        }
-        SuperError::Corrupt(why) => {
+        (Ok(()), Err(SuperError::Corrupt(why))) => {
             pr_err!("{id}: corrupt super block: {why} (see fsck.toyfs)\n");
             EUCLEAN
         }
-    })?;
-    let blocks = device.size() >> format::BLOCK_LOG2;
-    if sb.total_blocks > blocks {
-        let has = sb.total_blocks;
-        pr_err!("{id}: file system of {has} blocks on a device of {blocks}\n");
-        return Err(EUCLEAN);
-    }
-    Ok(sb)
+        (Err(e), _) => {
+            pr_err!("{id}: the super block cannot be read: {e:?}\n");
+            e
+        }
+    };
+    let last = blocks.checked_sub(1).ok_or(error)?;
+    let mut copy = [0; SUPER_SIZE];
+    io.read(last, SUPER_OFFSET, &mut copy).map_err(|_| error)?;
+    let sb = Superblock::parse_copy(&copy, last).ok_or(error)?;
+    pr_warn!("{id}: going by the copy of the super block in block {last}\n");
+    Ok((sb, read.is_ok() && sb.may_replace(&raw)))
 }
 
 /// Refuses what may only be mounted read-only.
-fn check_writable(sb: &Superblock, id: &CStr) -> Result {
-    sb.writable().map_err(|e| {
-        let why = match e {
-            SuperError::Unsupported(why) | SuperError::Corrupt(why) => why,
-            SuperError::Foreign => "foreign",
-        };
-        pr_err!("{id}: can only be mounted read-only: {why}\n");
-        EROFS
-    })
+fn check_writable(sb: &Superblock, replaceable: bool, id: &CStr) -> Result {
+    let why = match sb.writable() {
+        Ok(()) if replaceable => return Ok(()),
+        Ok(()) => "something else is in place of the super block",
+        Err(SuperError::Unsupported(why) | SuperError::Corrupt(why)) => why,
+        Err(SuperError::Foreign) => "foreign",
+    };
+    pr_err!("{id}: can only be mounted read-only: {why}\n");
+    Err(EROFS)
 }
 
 /// Prints what the user should know about the strategy.
@@ -140,56 +188,57 @@ fn warn_about(selfdio: SelfDio, id: &CStr) {
     }
 }
 
-impl FileSystem for ToyFs {
+impl Types for ToyFs {
+    type Super = Super;
+    type Inode = InodeData;
+}
+
+impl SuperOps for ToyFs {
     const NAME: &'static CStr = c"toyfs";
     const INODE_CACHE: &'static CStr = c"toyfs_inode";
 
     type Options = Options;
-    type Super = Super;
-    type Inode = InodeData;
-
-    fn statics() -> &'static FsStatics {
-        &STATICS
-    }
 
     fn new_inode_data() -> impl PinInit<InodeData, Infallible> {
         InodeData::new()
     }
 
     fn fill_super(sb: &PendingSuper<'_, Self>, options: &Options) -> Result<Pin<KBox<Super>>> {
-        sb.device().use_single_pages()?;
-        sb.set_page_blocks().inspect_err(|_| {
+        sb.set_page_blocks().inspect_err(|e| {
             let id = sb.id();
-            pr_err!("{id}: the device cannot have blocks of a page\n");
+            pr_err!("{id}: the device cannot have blocks of a page: {e:?}\n");
         })?;
-        let format = read_super(sb.device(), sb.id())?;
+        let io = Mounting {
+            device: sb.device(),
+            id: sb.id(),
+            since: sb.device().error_cursor(),
+        };
+        let (format, replaceable) = read_super(&io)?;
         if !sb.is_read_only() {
-            check_writable(&format, sb.id())?;
+            check_writable(&format, replaceable, sb.id())?;
         }
         if matches!(format.state, format::State::Dirty) {
             let id = sb.id();
             pr_warn!("{id}: was not unmounted cleanly; run fsck.toyfs -n\n");
         }
-        let allocator = Allocator::load(sb.device(), &format)?;
+        let allocator = Allocator::load(&io, &format)?;
         sb.set_geometry(&SuperGeometry {
             magic: format::STATFS_MAGIC,
             max_bytes: format::MAX_FILE_SIZE,
+            max_links: format::MAX_LINKS,
             uuid: format.uuid,
         });
-        let debugfs = STATICS.debugfs().ok_or(ENODEV)?.subdir(sb.id());
+        let debugfs = sb.debugfs().ok_or(ENODEV)?.subdir(sb.id());
         let seed = format.seed();
         let this = KBox::try_pin_init(
             try_pin_init!(Super {
                 seed,
-                errors_since: sb.device().error_cursor(),
+                replaceable,
+                health <- Health::new(io.since, options.on_error),
                 format,
                 selfdio: Atomic::new(options.selfdio as u32),
                 allocator <- new_mutex!(allocator, "toyfs_allocator"),
-                stats <- debugfs.read_callback_file(
-                    c"stats",
-                    Stats::new(),
-                    &|stats: &Stats, f: &mut kernel::fmt::Formatter<'_>| stats.show(f),
-                ),
+                stats: debugfs.file(c"stats", Stats::new())?,
             }),
             GFP_KERNEL,
         )?;
@@ -197,7 +246,7 @@ impl FileSystem for ToyFs {
         Ok(this)
     }
 
-    fn root(sb: &SuperBlock) -> Result<ARef<Inode>> {
+    fn root(sb: &SuperBlock) -> Result<InodeRef<'_>> {
         let root = InodeData::get(sb, sb.data().format.root_ino)?;
         if !root.is_dir() {
             let id = sb.id();
@@ -206,7 +255,7 @@ impl FileSystem for ToyFs {
         }
         // The last thing that can fail for a reason on disk was the root.
         if !sb.is_read_only() {
-            set_state_durably(sb.device(), format::State::Dirty)?;
+            set_state(sb, format::State::Dirty)?;
         }
         Ok(root)
     }
@@ -214,24 +263,36 @@ impl FileSystem for ToyFs {
     fn current_options(sb: &SuperBlock) -> Options {
         Options {
             selfdio: sb.data().selfdio(),
+            on_error: sb.data().health.on_error(),
         }
     }
 
-    fn reconfigure(sb: &SuperBlock, options: &Options, read_only: bool) -> Result {
+    fn reconfigure(sb: &LockedSuper, options: &Options, read_only: bool, forced: bool) -> Result {
+        if !read_only && sb.has_failed() {
+            let id = sb.id();
+            pr_err!(
+                "{id}: not mounted for writing after an error; unmount it and run fsck.toyfs\n"
+            );
+            return Err(EROFS);
+        }
         if read_only != sb.is_read_only() {
-            if read_only {
-                // The VFS has stopped all writers, and left the rest to us.
+            if !read_only {
+                check_writable(&sb.data().format, sb.data().replaceable, sb.id())?;
+                set_state(sb, format::State::Dirty)?;
+            } else if !sb.has_failed() {
+                // The VFS has stopped all writers, and left the rest to us; unless it was forced: then
+                // something may be under way, and the file system stays marked.
                 sb.sync_all()?;
-                set_state_durably(sb.device(), sb.data().format.state)?;
-            } else {
-                check_writable(&sb.data().format, sb.id())?;
-                set_state_durably(sb.device(), format::State::Dirty)?;
+                if !forced {
+                    set_unused(sb)?;
+                }
             }
         }
         if options.selfdio != sb.data().selfdio() {
             warn_about(options.selfdio, sb.id());
         }
         sb.data().selfdio.store(options.selfdio as u32, Relaxed);
+        sb.data().health.set_on_error(options.on_error);
         Ok(())
     }
 
@@ -239,24 +300,28 @@ impl FileSystem for ToyFs {
         if sb.is_read_only() {
             return;
         }
-        // What must be on disk before the mark that says so.
-        let synced = sb.device().sync().and_then(|()| sb.device().flush());
-        if let Err(e) = synced.and_then(|()| set_state_durably(sb.device(), sb.data().format.state))
-        {
+        if let Err(e) = set_unused(sb) {
             let id = sb.id();
             pr_err!("{id}: could not be unmounted cleanly: {e:?}\n");
         }
     }
 
-    fn sync_fs(sb: &SuperBlock, wait: bool) -> Result {
+    fn check_writable(sb: &SuperBlock) -> Result {
+        if sb.is_read_only() {
+            return Err(EROFS);
+        }
+        sb.check_lost().map_err(|_| EROFS)
+    }
+
+    fn sync_fs(sb: &LockedSuper, wait: bool) -> Result {
+        sb.check_lost()?;
         if !wait {
             return Ok(());
         }
         // The VFS has written the inodes before it waited for their data, whose completion made
         // unwritten blocks ordinary ones: once more.
         sb.sync_inodes();
-        sb.device().sync()?;
-        sb.device().flush()
+        sb.sync_device()
     }
 
     fn statfs(sb: &SuperBlock) -> StatFs {
@@ -274,8 +339,13 @@ impl FileSystem for ToyFs {
         }
     }
 
-    fn show_options(sb: &SuperBlock, out: &SeqWriter) {
-        out.puts(sb.data().selfdio().option());
+    fn show_options(sb: &SuperBlock, out: &SeqFile) {
+        let data = sb.data();
+        let (selfdio, on_error) = (data.selfdio().option(), data.health.on_error().option());
+        seq_print!(out, "{selfdio}{on_error}");
+        if sb.has_failed() {
+            seq_print!(out, ",emergency_ro");
+        }
     }
 
     fn write_inode(inode: &Inode) -> Result {

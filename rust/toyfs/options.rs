@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Mount options.
+//!
+//! What the kernel's `fs_parser` converts (numbers, flags, paths) is not among them, and it has no Rust face: words are
+//! compared here. The VFS has taken its own options before.
 
 use crate::vfs;
 use kernel::{prelude::*, str::CStr};
@@ -30,11 +33,40 @@ impl SelfDio {
     }
 
     /// As `/proc/mounts` shows it.
-    pub(super) fn option(self) -> &'static CStr {
+    pub(super) fn option(self) -> &'static str {
         match self {
-            SelfDio::Error => c",selfdio=error",
-            SelfDio::Buffered => c",selfdio=buffered",
-            SelfDio::Retry => c",selfdio=retry",
+            SelfDio::Error => ",selfdio=error",
+            SelfDio::Buffered => ",selfdio=buffered",
+            SelfDio::Retry => ",selfdio=retry",
+        }
+    }
+}
+
+/// What an error of metadata does.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+#[repr(u32)]
+pub(super) enum OnError {
+    /// Makes the file system read-only.
+    #[default]
+    RemountRo = 0,
+    /// Stops the machine.
+    Panic = 1,
+}
+
+impl OnError {
+    /// The choice that was stored as a number.
+    pub(super) fn from_raw(raw: u32) -> Self {
+        match raw {
+            1 => OnError::Panic,
+            _ => OnError::RemountRo,
+        }
+    }
+
+    /// As `/proc/mounts` shows it.
+    pub(super) fn option(self) -> &'static str {
+        match self {
+            OnError::RemountRo => ",errors=remount-ro",
+            OnError::Panic => ",errors=panic",
         }
     }
 }
@@ -43,19 +75,32 @@ impl SelfDio {
 #[derive(Default)]
 pub(crate) struct Options {
     pub(super) selfdio: SelfDio,
+    pub(super) on_error: OnError,
 }
 
 impl vfs::Options for Options {
     fn parse(&mut self, key: &CStr, value: Option<&CStr>) -> Result<bool, &'static CStr> {
-        if key.to_bytes() != b"selfdio" {
-            return Ok(false);
+        let value = value.map(CStr::to_bytes);
+        match key.to_bytes() {
+            b"selfdio" => {
+                self.selfdio = match value {
+                    Some(b"error") => SelfDio::Error,
+                    Some(b"buffered") => SelfDio::Buffered,
+                    Some(b"retry") => SelfDio::Retry,
+                    _ => return Err(c"toyfs: selfdio= wants one of error, buffered, retry"),
+                }
+            }
+            b"errors" => {
+                self.on_error = match value {
+                    Some(b"remount-ro") => OnError::RemountRo,
+                    Some(b"panic") => OnError::Panic,
+                    _ => return Err(c"toyfs: errors= wants one of remount-ro, panic"),
+                }
+            }
+            // mount(8) hands back what it finds in /proc/mounts.
+            b"emergency_ro" => {}
+            _ => return Ok(false),
         }
-        self.selfdio = match value.map(CStr::to_bytes) {
-            Some(b"error") => SelfDio::Error,
-            Some(b"buffered") => SelfDio::Buffered,
-            Some(b"retry") => SelfDio::Retry,
-            _ => return Err(c"toyfs: selfdio= wants one of error, buffered, retry"),
-        };
         Ok(true)
     }
 }

@@ -1,26 +1,40 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Counters of a mount, shown in debugfs as `toyfs/DEVICE/stats`: a name and a value on each line.
+//! Counters and gauges of a mount, shown in debugfs as `toyfs/DEVICE/stats`: a name and a value on each line.
+//!
+//! A gauge says how many of something there are at the moment. Each is zero when nothing is going on.
 
+use crate::{gauge::Gauge, marker, vfs};
 use kernel::{
     fmt,
     sync::atomic::{Atomic, Relaxed},
 };
 
-macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// The counters; each only grows.
+macro_rules! stats {
+    (
+        gauges { $($(#[$gauge_doc:meta])* $gauge:ident,)* }
+        counters { $($(#[$doc:meta])* $name:ident,)* }
+    ) => {
+        /// The statistics.
         pub(crate) struct Stats {
+            $($(#[$gauge_doc])* pub(super) $gauge: Gauge,)*
             $($(#[$doc])* pub(super) $name: Counter,)*
         }
 
         impl Stats {
             pub(super) fn new() -> Self {
-                Stats { $($name: Counter(Atomic::new(0)),)* }
+                Stats {
+                    $($gauge: Gauge::new(),)*
+                    $($name: Counter(Atomic::new(0)),)*
+                }
             }
 
-            /// Prints all counters.
+            /// Prints everything.
             pub(super) fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                $(writeln!(f, concat!(stringify!($gauge), " {}"), self.$gauge.get())?;)*
+                // Of all mounts together.
+                writeln!(f, "pinned_pages {}", vfs::pinned_pages())?;
+                writeln!(f, "markers {}", marker::outstanding())?;
                 $(writeln!(f, concat!(stringify!($name), " {}"), self.$name.get())?;)*
                 Ok(())
             }
@@ -43,7 +57,16 @@ impl Counter {
     }
 }
 
-counters! {
+stats! {
+    gauges {
+    /// Holds of the add lock in `Add`.
+    add_holds,
+    /// Holds of it in `Block`.
+    block_holds,
+    /// Direct requests that somebody is at work on: the call that made it, or its completion.
+    direct_in_flight,
+    }
+    counters {
     /// Page faults of a task inside direct I/O on the mapping it faults on.
     marker_hits,
     /// Those that were refused: the page is in the range of the I/O.
@@ -66,4 +89,5 @@ counters! {
     direct_writes,
     /// Direct reads.
     direct_reads,
+    }
 }

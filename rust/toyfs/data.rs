@@ -1,47 +1,35 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! File data through the page cache: reads, buffered writes, writeback, faults, truncation.
+//! File data through the page cache: reads, buffered writes, writeback, truncation.
 //!
-//! Whatever adds pages to the cache holds [`InodeData::pages`] in `Add` while it starts, so that no
+//! Whatever adds pages to the cache holds [`InodeData::add_lock`] in `Add` while it starts, so that no
 //! page comes in while a direct write keeps the cache shut:
 //!
 //! - readahead gives up if that would need waiting (its folios are locked),
 //! - the read of one folio unlocks it, waits, and locks it again,
 //! - a buffered write waits before it takes the folio,
-//! - `page_mkwrite` waits before it takes the folio: the page is in the cache already, but dirtying
-//!   it between a direct write's writeback and its invalidation would make that fail.
+//! - so does a store through mmap, see [`file`](super::file).
 //!
 //! The hold ends when the read is submitted: from then on the folio lock, which invalidation waits
 //! for, does the rest.
 
 use super::{
-    dio,
-    extent::Mapping,
-    format::{BLOCK_LOG2, BLOCK_SIZE},
+    bitmap::Allocator,
+    errors::Change,
+    extent::{ExtentMap, Mapping},
+    hold::Hold,
     inode::InodeData,
-    Inode, ToyFs,
+    Inode, InvalidateLock, LockedInode, ToyFs,
 };
 use crate::{
-    lock::{Guard, State},
-    marker::{self, Verdict},
+    lock::State,
     vfs::{
-        fatal_signal_pending, Extent, ExtentKind, Fallocate, FaultAnswer, FaultResult, FileOps,
-        IomapFlags, IovIter, Kiocb, LockedFolio, MappingOps, NofsScope, PageMkwrite, ReadFolio,
-        Readahead, Relocked,
+        fatal_signal_pending, Extent, ExtentKind, IomapFlags, IovIter, Kiocb, LockedFolio,
+        MappingOps, NofsScope, ReadFolio, Readahead, Relocked,
     },
 };
 use kernel::prelude::*;
-
-/// Takes [`InodeData::pages`], counting if that takes waiting. `EINTR` if the task is killed.
-pub(super) fn lock_pages(inode: &Inode, state: State) -> Result<Guard<'_>> {
-    let pages = &inode.data().pages;
-    pages.might_lock();
-    if let Some(guard) = pages.try_lock(state) {
-        return Ok(guard);
-    }
-    inode.super_block().data().stats().lock_waits.inc();
-    pages.lock_killable(state)
-}
+use toyfs_format::{BLOCK_LOG2, BLOCK_SIZE};
 
 /// The block that contains byte `pos`.
 fn block_of(pos: u64) -> u64 {
@@ -59,6 +47,21 @@ fn map(inode: &Inode, pos: u64, len: u64, allocate: bool, nowait: bool) -> Resul
         .div_ceil(BLOCK_SIZE as u64)
         .saturating_sub(block)
         .max(1);
+    let mut end = pos.saturating_add(len);
+    if nowait && !allocate {
+        let size = inode.size();
+        if pos >= size.next_multiple_of(BLOCK_SIZE as u64) {
+            // Nothing is ever read from there.
+            return Ok(Extent {
+                offset: block << BLOCK_LOG2,
+                len: want << BLOCK_LOG2,
+                kind: ExtentKind::Hole,
+                dirty: false,
+                sequence: data.sequence(),
+            });
+        }
+        end = end.min(size);
+    }
     let _nofs = NofsScope::enter();
     let mut map = if nowait {
         data.map.try_lock().ok_or(EAGAIN)?
@@ -70,10 +73,12 @@ fn map(inode: &Inode, pos: u64, len: u64, allocate: bool, nowait: bool) -> Resul
         if nowait {
             return Err(EAGAIN);
         }
+        let io = &sb.change()?;
         let mut allocator = sb.data().allocator.lock();
+        let end = inode.size().div_ceil(BLOCK_SIZE as u64);
         mapping = map
             .extents
-            .allocate(sb.device(), &mut allocator, block, want, true)?;
+            .allocate(io, &mut allocator, block, want, true, end)?;
         drop(allocator);
         data.changed();
         InodeData::update_sectors(inode, &map);
@@ -98,6 +103,10 @@ fn map(inode: &Inode, pos: u64, len: u64, allocate: bool, nowait: bool) -> Resul
             }
         }
     };
+    if nowait && block.saturating_add(blocks) < end.div_ceil(BLOCK_SIZE as u64) {
+        // Nobody could wait for the map either when he comes for the rest, with the first part on its way.
+        return Err(EAGAIN);
+    }
     Ok(Extent {
         offset: block << BLOCK_LOG2,
         len: blocks.min(want) << BLOCK_LOG2,
@@ -114,12 +123,14 @@ pub(super) fn mark_written(inode: &Inode, pos: u64, len: u64) -> Result {
     }
     let sb = inode.super_block();
     let _nofs = NofsScope::enter();
+    // What is on the device now could not be found there after an error.
+    let io = &sb.change().map_err(|_| EIO)?;
     let mut map = inode.data().map.lock();
     let mut allocator = sb.data().allocator.lock();
     let end = (pos + len).div_ceil(BLOCK_SIZE as u64);
     let done = map
         .extents
-        .mark_written(sb.device(), &mut allocator, block_of(pos), end);
+        .mark_written(io, &mut allocator, block_of(pos), end);
     drop(allocator);
     inode.data().changed();
     InodeData::update_sectors(inode, &map);
@@ -127,48 +138,72 @@ pub(super) fn mark_written(inode: &Inode, pos: u64, len: u64) -> Result {
     done
 }
 
-/// Changes the size of a file. The caller holds `i_rwsem` exclusively.
-pub(super) fn set_size(inode: &Inode, size: u64) -> Result {
+/// Changes the size of a file.
+pub(super) fn set_size(inode: &LockedInode, size: u64) -> Result {
     if inode.is_dir() {
         return Err(EISDIR);
     }
     let old = inode.size();
     inode.dio_wait();
-    inode.with_invalidate_lock(|| {
+    {
+        let cache = inode.lock_invalidate();
         if size > old {
             // A store through mmap may have left something behind the old end.
             inode.zero_tail(old)?;
         } else {
             inode.zero_tail(size)?;
         }
-        inode.truncate_pages(size);
-        free_beyond_end(inode)
-    })?;
+        cache.truncate_pages(size);
+        if size <= old {
+            // Also when the size stays the same: what fallocate(2) made behind the end goes, as on xfs
+            // and ext4.
+            free_beyond_end(inode)?;
+        }
+    }
     inode.touch();
     inode.mark_dirty();
     Ok(())
 }
 
-/// Frees the blocks behind the end of the file: after it was made shorter, or after a write that got
-/// blocks for more than it wrote. The caller holds `i_rwsem` exclusively.
-pub(super) fn free_beyond_end(inode: &Inode) -> Result {
+/// Frees the blocks behind the end of the file.
+fn free_beyond_end(inode: &LockedInode) -> Result {
+    change_map(inode, |io, map, allocator, end| {
+        map.remove(io, allocator, end, u64::MAX)
+    })
+}
+
+/// Frees the blocks behind the end of the file that an operation has allocated and not come to use; those
+/// that were there before stay. The caller has held `i_rwsem` from the beginning.
+pub(super) fn free_unused(inode: &LockedInode) {
+    let freed = change_map(inode, |io, map, allocator, end| {
+        map.remove_noted(io, allocator, end)
+    });
+    // What cannot be freed now stays allocated to the file. Errors of the file system have been
+    // reported where they happened, and the caller has something else to say.
+    let _ = freed;
+}
+
+/// Takes blocks away with `f`, to which it tells in which block the file ends.
+fn change_map(
+    inode: &LockedInode,
+    f: impl FnOnce(&Change<'_>, &mut ExtentMap, &mut Allocator, u64) -> Result,
+) -> Result {
     let sb = inode.super_block();
     let _nofs = NofsScope::enter();
+    let io = &sb.change()?;
     let mut map = inode.data().map.lock();
     let mut allocator = sb.data().allocator.lock();
-    let from = inode.size().div_ceil(BLOCK_SIZE as u64);
-    let removed = map
-        .extents
-        .remove(sb.device(), &mut allocator, from, u64::MAX);
+    let end = inode.size().div_ceil(BLOCK_SIZE as u64);
+    let removed = f(io, &mut map.extents, &mut allocator, end);
     inode.data().changed();
     InodeData::update_sectors(inode, &map);
     inode.mark_dirty();
     removed
 }
 
-/// Makes `pos..end` of the file read as zeroes, and frees the blocks that are all within. The caller holds
-/// `i_rwsem` and `invalidate_lock` exclusively, and no direct I/O is in flight.
-fn punch(inode: &Inode, pos: u64, end: u64) -> Result {
+/// Makes `pos..end` of the file read as zeroes, and frees the blocks that are all within. No direct I/O is in
+/// flight.
+pub(super) fn punch(inode: &InvalidateLock<'_>, pos: u64, end: u64) -> Result {
     let block = BLOCK_SIZE as u64;
     let (first, last) = (pos.div_ceil(block), block_of(end));
     let size = inode.size();
@@ -178,20 +213,15 @@ fn punch(inode: &Inode, pos: u64, end: u64) -> Result {
     }
     inode.zero(pos, (first << BLOCK_LOG2).min(size))?;
     inode.zero(last << BLOCK_LOG2, end.min(size))?;
-    inode.drop_pages(first << BLOCK_LOG2, last << BLOCK_LOG2);
-    let sb = inode.super_block();
-    let _nofs = NofsScope::enter();
-    let mut map = inode.data().map.lock();
-    let mut allocator = sb.data().allocator.lock();
-    let removed = map.extents.remove(sb.device(), &mut allocator, first, last);
-    inode.data().changed();
-    InodeData::update_sectors(inode, &map);
-    inode.mark_dirty();
-    removed
+    // What was written must still be there if the rest fails.
+    inode.drop_pages(first << BLOCK_LOG2, last << BLOCK_LOG2)?;
+    change_map(inode, |io, map, allocator, _| {
+        map.remove(io, allocator, first, last)
+    })
 }
 
 /// Gives blocks to the holes of `pos..end`. They read as zeroes, as the holes did.
-fn preallocate(inode: &Inode, pos: u64, end: u64) -> Result {
+pub(super) fn preallocate(inode: &Inode, pos: u64, end: u64) -> Result {
     let mut at = pos;
     while at < end {
         if fatal_signal_pending() {
@@ -205,17 +235,15 @@ fn preallocate(inode: &Inode, pos: u64, end: u64) -> Result {
 
 /// Makes an inode, and all metadata that leads to it, durable.
 pub(super) fn sync_metadata(inode: &Inode) -> Result {
-    let sb = inode.super_block();
-    inode.sync()?;
-    sb.device().sync()?;
     // Somebody else may have been told of an error that concerns this inode.
-    sb.data().check_errors(sb.device())?;
-    sb.device().flush()
+    let sb = inode.super_block();
+    sb.check_lost()?;
+    inode.sync()?;
+    sb.sync_device()
 }
 
 /// Before a write at `pos`: what lies between the old end of the file and there reads as zeroes.
-/// The caller holds `i_rwsem` exclusively.
-pub(super) fn zero_up_to(inode: &Inode, pos: u64) -> Result {
+pub(super) fn zero_up_to(inode: &LockedInode, pos: u64) -> Result {
     let size = inode.size();
     if pos > size && size % BLOCK_SIZE as u64 != 0 {
         inode.zero_tail(size)?;
@@ -223,119 +251,22 @@ pub(super) fn zero_up_to(inode: &Inode, pos: u64) -> Result {
     Ok(())
 }
 
-/// Copies into the page cache. The caller holds `i_rwsem` exclusively.
-pub(super) fn buffered_write(iocb: &mut Kiocb<'_, ToyFs>, from: &mut IovIter<'_>) -> Result<usize> {
-    let inode = iocb.inode();
+/// Copies into the page cache of `inode`, which is that of `iocb`.
+pub(super) fn buffered_write(
+    inode: &LockedInode,
+    iocb: &mut Kiocb<'_, ToyFs>,
+    from: &mut IovIter<'_>,
+) -> Result<usize> {
     let size = inode.size();
-    let _add = if cfg!(mutant_add_across_copy) {
-        Some(lock_pages(inode, State::Add)?)
-    } else {
-        None
-    };
     let written = inode.buffered_write(iocb, from);
     if inode.size() != size {
         inode.mark_dirty();
     }
     if !from.is_empty() {
-        // It ended early, perhaps with blocks for the rest. What cannot be freed now stays allocated
-        // to the file; the bytes that were written are what the caller must hear of.
-        let _ = free_beyond_end(inode);
+        // It ended early, perhaps with blocks for the rest.
+        free_unused(inode);
     }
     written
-}
-
-impl FileOps for ToyFs {
-    fn read(iocb: &mut Kiocb<'_, ToyFs>, to: &mut IovIter<'_>) -> Result<usize> {
-        if iocb.is_direct() {
-            dio::read(iocb, to)
-        } else {
-            iocb.buffered_read(to)
-        }
-    }
-
-    fn write(iocb: &mut Kiocb<'_, ToyFs>, from: &mut IovIter<'_>) -> Result<usize> {
-        if iocb.is_direct() {
-            return dio::write(iocb, from);
-        }
-        let inode = iocb.inode();
-        let written = {
-            let _lock = if iocb.is_nowait() {
-                inode.try_lock().ok_or(EAGAIN)?
-            } else {
-                inode.lock()?
-            };
-            if iocb.write_checks(from)? == 0 {
-                return Ok(0);
-            }
-            iocb.modified()?;
-            zero_up_to(inode, iocb.pos())?;
-            buffered_write(iocb, from)?
-        };
-        iocb.write_sync(written)
-    }
-
-    fn fallocate(inode: &Inode, op: Fallocate, pos: u64, len: u64) -> Result {
-        let end = pos + len;
-        let size = inode.size();
-        inode.dio_wait();
-        inode.with_invalidate_lock(|| {
-            if op == Fallocate::Punch || matches!(op, Fallocate::Zero { .. }) {
-                punch(inode, pos, end)?;
-            }
-            if op != Fallocate::Punch {
-                preallocate(inode, pos, end).inspect_err(|_| {
-                    // What lies behind the end would be of no use to anybody. If it cannot be freed
-                    // now, it stays with the file.
-                    let _ = free_beyond_end(inode);
-                })?;
-            }
-            if op.grows() && end > size {
-                inode.zero_tail(size)?;
-                inode.truncate_pages(end);
-                inode.mark_dirty();
-            }
-            Ok(())
-        })
-    }
-
-    fn fsync(inode: &Inode, _datasync: bool) -> Result {
-        // Even for fdatasync(2) of a clean inode: it may be in the device's page cache only.
-        sync_metadata(inode)
-    }
-
-    fn direct_write_ended(inode: &Inode) {
-        if !cfg!(mutant_block_dropped_early) {
-            inode.data().pages.release_handed_off(State::Block);
-        }
-    }
-
-    fn fault(inode: &Inode, index: u64) -> FaultAnswer {
-        if cfg!(mutant_marker_ignored) {
-            return FaultAnswer::Serve;
-        }
-        let verdict = marker::check(marker::MappingId::of(inode.mapping()), index);
-        if verdict == Verdict::Serve {
-            return FaultAnswer::Serve;
-        }
-        let stats = inode.super_block().data().stats();
-        stats.marker_hits.inc();
-        match verdict {
-            Verdict::Serve | Verdict::Disjoint => return FaultAnswer::Serve,
-            Verdict::Refuse => stats.refused_faults.inc(),
-            Verdict::Bug => {
-                stats.fault_bugs.inc();
-                kernel::warn_on!(true);
-            }
-        }
-        FaultAnswer::Refuse
-    }
-
-    fn page_mkwrite(inode: &Inode, fault: PageMkwrite<'_, ToyFs>) -> FaultResult {
-        fault.serialised(|fault| match lock_pages(inode, State::Add) {
-            Ok(_add) => fault.serve(),
-            Err(_) => FaultResult::RETRY_FAULT,
-        })
-    }
 }
 
 impl MappingOps for ToyFs {
@@ -357,43 +288,34 @@ impl MappingOps for ToyFs {
     }
 
     fn read_folio(inode: &Inode, folio: LockedFolio<'_, ToyFs>) -> Result<ReadFolio> {
-        let pages = &inode.data().pages;
-        if let Some(_add) = pages.try_lock(State::Add) {
+        if let Some(_add) = Hold::try_take(inode, State::Add) {
             return Ok(folio.submit_read());
         }
         inode.super_block().data().stats().read_waits.inc();
-        if cfg!(mutant_sleep_with_folio_locked) {
-            let _add = lock_pages(inode, State::Add)?;
-            return Ok(folio.submit_read());
-        }
         let folio = folio.unlock();
-        let _add = lock_pages(inode, State::Add)?;
+        let _add = Hold::take(inode, State::Add)?;
         // Not dropped in between: the lock is fair, but a caller who starts over is a newcomer.
         match folio.lock(inode) {
             Relocked::Unread(folio) => Ok(folio.submit_read()),
             Relocked::Uptodate => Ok(ReadFolio::Submitted),
+            // Whoever starts over with a signal pending may do so for ever.
+            Relocked::Gone if fatal_signal_pending() => Err(EINTR),
             Relocked::Gone => Ok(ReadFolio::Retry),
         }
     }
 
     fn readahead(inode: &Inode, readahead: Readahead<'_, ToyFs>) {
-        match inode.data().pages.try_lock(State::Add) {
+        match Hold::try_take(inode, State::Add) {
             Some(_add) => readahead.submit(),
             None => inode.super_block().data().stats().readahead_skipped.inc(),
         }
     }
 
     fn enter_folio(inode: &Inode) -> Result {
-        if cfg!(mutant_add_across_copy) {
-            return Ok(());
-        }
-        lock_pages(inode, State::Add)?.keep();
-        Ok(())
+        Hold::take(inode, State::Add)?.keep_for_copy(inode)
     }
 
     fn leave_folio(inode: &Inode) {
-        if !cfg!(mutant_add_across_copy) {
-            inode.data().pages.release_kept(State::Add);
-        }
+        kernel::warn_on!(Hold::of_copy(inode).is_none());
     }
 }

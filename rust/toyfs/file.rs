@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is done to files: through the page cache, or directly.
+//!
+//! `page_mkwrite` waits for `Add` before it takes the folio. The page is in the cache already, but dirtying
+//! it between a direct write's writeback and its invalidation would make that fail.
+
+use super::{
+    data::{buffered_write, free_unused, preallocate, punch, sync_metadata, zero_up_to},
+    dio,
+    hold::Hold,
+    Inode, LockedInode, ToyFs,
+};
+use crate::{
+    lock::State,
+    marker::{self, Verdict},
+    vfs::{Fallocate, FaultAnswer, FaultResult, FileOps, IovIter, Kiocb, PageMkwrite},
+};
+use kernel::prelude::*;
+
+impl FileOps for ToyFs {
+    fn read(iocb: &mut Kiocb<'_, ToyFs>, to: &mut IovIter<'_>) -> Result<usize> {
+        if iocb.is_direct() {
+            dio::read(iocb, to)
+        } else {
+            iocb.buffered_read(to)
+        }
+    }
+
+    fn write(iocb: &mut Kiocb<'_, ToyFs>, from: &mut IovIter<'_>) -> Result<usize> {
+        if iocb.is_direct() {
+            return dio::write(iocb, from);
+        }
+        let inode = iocb.inode();
+        let written = {
+            let inode = if iocb.is_nowait() {
+                inode.try_lock().ok_or(EAGAIN)?
+            } else {
+                inode.lock()?
+            };
+            if inode.write_checks(iocb, from)? == 0 {
+                return Ok(0);
+            }
+            iocb.modified()?;
+            zero_up_to(&inode, iocb.pos())?;
+            buffered_write(&inode, iocb, from)?
+        };
+        iocb.write_sync(written)
+    }
+
+    fn fallocate(inode: &LockedInode, op: Fallocate, pos: u64, len: u64) -> Result {
+        let end = pos + len;
+        let size = inode.size();
+        inode.dio_wait();
+        let cache = inode.lock_invalidate();
+        if op == Fallocate::Punch || matches!(op, Fallocate::Zero { .. }) {
+            punch(&cache, pos, end)?;
+        }
+        if op != Fallocate::Punch {
+            // From here on, what is allocated behind the end is this operation's.
+            inode.data().map.lock().extents.keep_noted();
+            preallocate(inode, pos, end).inspect_err(|_| free_unused(inode))?;
+            inode.data().map.lock().extents.keep_noted();
+        }
+        if op.grows() && end > size {
+            inode.zero_tail(size)?;
+            cache.truncate_pages(end);
+            inode.mark_dirty();
+        }
+        Ok(())
+    }
+
+    fn fsync(inode: &Inode, _datasync: bool) -> Result {
+        // Even for fdatasync(2) of a clean inode: it may be in the device's page cache only.
+        sync_metadata(inode)
+    }
+
+    fn fault(inode: &Inode, index: u64) -> FaultAnswer {
+        let verdict = marker::check(marker::MappingId::of(inode.mapping()), index);
+        if verdict == Verdict::Serve {
+            return FaultAnswer::Serve;
+        }
+        let stats = inode.super_block().data().stats();
+        stats.marker_hits.inc();
+        match verdict {
+            Verdict::Serve | Verdict::Disjoint => return FaultAnswer::Serve,
+            Verdict::Refuse => stats.refused_faults.inc(),
+            Verdict::Bug => {
+                stats.fault_bugs.inc();
+                kernel::warn_on!(true);
+            }
+        }
+        FaultAnswer::Refuse
+    }
+
+    fn page_mkwrite<'a>(inode: &Inode, fault: PageMkwrite<'a, ToyFs>) -> FaultResult<'a> {
+        fault.serialised(|fault| match Hold::take(inode, State::Add) {
+            Ok(_add) => fault.serve(),
+            Err(_) => fault.refuse(),
+        })
+    }
+}

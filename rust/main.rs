@@ -5,12 +5,14 @@
 //!
 //! The rooms of the crate, each of which uses only those after it: `toyfs`, the file system's logic;
 //! `lock`, the two-state shared lock, and `marker`, which know nothing of file systems and of each
-//! other; `vfs`, safe faces of the kernel's file system interfaces; `bindings`.
+//! other; `vfs`, safe faces of the kernel's file system interfaces; `gauge`, for the statistics; `bindings`.
+//! The on-disk format is a crate of its own, `toyfs_format`, which the user's tools share.
 
 use kernel::prelude::*;
 
 mod bindings;
-mod lock;
+mod gauge;
+pub mod lock;
 pub mod marker;
 mod toyfs;
 mod vfs;
@@ -25,7 +27,7 @@ module! {
     params: {
         grace_us: i64 {
             default: -1,
-            description: "Microseconds that a waiter of the page lock lets the other side in ahead of it (default: built in; see Documentation/two-state-shared-lock.rst)",
+            description: "Microseconds that a waiter of the add lock lets the other side in ahead of it (default: built in; see Documentation/two-state-shared-lock.rst)",
         },
     },
 }
@@ -36,11 +38,10 @@ struct ToyfsModule {
 
 impl kernel::Module for ToyfsModule {
     fn init(module: &'static ThisModule) -> Result<Self> {
-        if let Ok(us) = u64::try_from(module_parameters::grace_us.value()) {
-            lock::set_grace(us.saturating_mul(1000));
-        }
+        lock::set_grace_us(module_parameters::grace_us.value());
+        toyfs::init()?;
         Ok(ToyfsModule {
-            registration: Some(vfs::Registration::new(module)?),
+            registration: Some(vfs::Registration::new(module, &toyfs::STATICS)?),
         })
     }
 }

@@ -5,23 +5,22 @@
 use super::{
     block::{corrupt, BlockIo},
     extent::{ExtentMap, Mapping},
-    format::{self, Time, INODE_SIZE},
-    Inode, SuperBlock,
+    Inode, InodeRef, SuperBlock,
 };
 use crate::{
-    lock::{new_two_state_shared_lock, TwoStateSharedLock},
-    vfs::{Attr, NofsScope, Timestamp},
+    lock::{new_two_state_shared_lock, KeptHold, TwoStateSharedLock},
+    vfs::{might_lock_folio, Attr, NofsScope, Timestamp},
 };
 use core::convert::Infallible;
 use kernel::{
     new_mutex,
     prelude::*,
     sync::{
-        aref::ARef,
         atomic::{Atomic, Relaxed},
         Mutex,
     },
 };
+use toyfs_format::{self as format, Time, INODE_SIZE};
 
 /// 512-byte sectors in a block.
 const SECTORS: u64 = (format::BLOCK_SIZE / 512) as u64;
@@ -31,7 +30,9 @@ const SECTORS: u64 = (format::BLOCK_SIZE / 512) as u64;
 pub(crate) struct InodeData {
     /// Who may add pages to the page cache (`Add`), and who keeps them out (`Block`).
     #[pin]
-    pub(super) pages: TwoStateSharedLock,
+    pub(super) add_lock: TwoStateSharedLock,
+    /// The hold of `add_lock` of whoever copies into the page cache, which holds `i_rwsem` exclusively.
+    pub(super) copying: KeptHold,
     /// Where the file's blocks are, and what only the disk inode knows.
     #[pin]
     pub(super) map: Mutex<Map>,
@@ -68,7 +69,8 @@ impl InodeData {
     /// Without extents: to be filled in.
     pub(super) fn new() -> impl PinInit<Self, Infallible> {
         pin_init!(InodeData {
-            pages <- new_two_state_shared_lock!("toyfs_pages"),
+            add_lock <- Self::new_add_lock(),
+            copying: KeptHold::new(),
             map <- new_mutex!(
                 Map {
                     extents: ExtentMap::new(0),
@@ -80,6 +82,22 @@ impl InodeData {
             ),
             sequence: Atomic::new(0),
         })
+    }
+
+    fn new_add_lock() -> impl PinInit<TwoStateSharedLock> {
+        new_two_state_shared_lock!("toyfs_add_lock")
+    }
+
+    /// Teaches lockdep the place of `add_lock` in the lock order, for what would be learned on the day of a deadlock
+    /// otherwise: no user memory under it, and no wait for it with a folio locked.
+    pub(super) fn teach_lock_order() -> Result {
+        if cfg!(CONFIG_LOCKDEP) {
+            let lock = KBox::pin_init(Self::new_add_lock(), GFP_KERNEL)?;
+            lock.taken_in_faults();
+            let _add = lock.add();
+            might_lock_folio();
+        }
+        Ok(())
     }
 
     /// Changes with every change of the map that could mislead somebody who looked at it before.
@@ -98,9 +116,10 @@ impl InodeData {
     /// # Errors
     ///
     /// `EUCLEAN` for a number that does not exist, is free, or whose inode is corrupt.
-    pub(super) fn get(sb: &SuperBlock, ino: u64) -> Result<ARef<Inode>> {
+    pub(super) fn get(sb: &SuperBlock, ino: u64) -> Result<InodeRef<'_>> {
         let data = sb.data();
-        let fail = |why| corrupt("inode", ino)(format::Corrupt(why));
+        let io = &sb.reader();
+        let fail = |why| corrupt(io, "inode", ino)(format::Corrupt(why));
         let (block, offset) = data
             .format
             .inode_location(ino)
@@ -110,17 +129,16 @@ impl InodeData {
             Err(new) => new,
         };
         let _nofs = NofsScope::enter();
-        let device = sb.device();
-        if !data.allocator.lock().inode_in_use(device, ino)? {
+        if !data.allocator.lock().inode_in_use(io, ino)? {
             return Err(fail("referenced but free"));
         }
         let mut raw = [0; INODE_SIZE];
-        BlockIo::read(device, block, offset, &mut raw)?;
-        let disk = format::Inode::parse(&raw, ino, data.seed).map_err(corrupt("inode", ino))?;
+        io.read(block, offset, &mut raw)?;
+        let disk = format::Inode::parse(&raw, ino, data.seed).map_err(corrupt(io, "inode", ino))?;
         if disk.nlink < if disk.is_dir() { 2 } else { 1 } {
             return Err(fail("referenced, but has too few links"));
         }
-        let extents = ExtentMap::load(device, &data.format, &disk)?;
+        let extents = ExtentMap::load(io, &data.format, &disk)?;
         let sectors = extents.total_blocks() * SECTORS;
         {
             let mut map = new.data().map.lock();
@@ -161,7 +179,7 @@ impl InodeData {
     pub(super) fn store(inode: &Inode) -> Result {
         let sb = inode.super_block();
         let data = sb.data();
-        let device = sb.device();
+        let io = &sb.change().map_err(|_| EIO)?;
         let (block, offset) = data.format.inode_location(inode.ino()).ok_or(EIO)?;
         let _nofs = NofsScope::enter();
         let mut map = inode.data().map.lock();
@@ -182,8 +200,8 @@ impl InodeData {
             parent: map.parent,
             ..format::Inode::default()
         };
-        map.extents.store(device, &data.format, &mut disk)?;
-        BlockIo::write(device, block, offset, &disk.encode(data.seed))
+        map.extents.store(io, &data.format, &mut disk)?;
+        io.write(block, offset, &disk.encode(data.seed))
     }
 
     /// Frees an inode without links on disk, when it leaves memory.
@@ -194,15 +212,18 @@ impl InodeData {
         }
         let sb = inode.super_block();
         let _nofs = NofsScope::enter();
+        let Ok(io) = sb.change() else {
+            // It stays on disk as it is: used, and without links.
+            return;
+        };
         let mut map = inode.data().map.lock();
         let mut allocator = sb.data().allocator.lock();
         let freed = map
             .extents
-            .remove(sb.device(), &mut allocator, 0, u64::MAX)
-            .and(allocator.free_inode(sb.device(), inode.ino()));
+            .remove(&io, &mut allocator, 0, u64::MAX)
+            .and(allocator.free_inode(&io, inode.ino()));
         if let Err(e) = freed {
-            let (id, ino) = (sb.id(), inode.ino());
-            pr_err!("{id}: inode {ino}: not everything could be freed: {e:?}\n");
+            io.half_done("not everything of a deleted inode could be freed", e);
         }
     }
 
@@ -214,7 +235,7 @@ impl InodeData {
     /// Whether all of `pos..pos + len` has blocks with the file's data in them, so that writing it
     /// changes no metadata.
     ///
-    /// `EAGAIN` if `nowait` and it cannot be told without waiting.
+    /// `EAGAIN` if `nowait` and it cannot be told without waiting, or takes more than one extent.
     pub(super) fn is_written(inode: &Inode, pos: u64, len: u64, nowait: bool) -> Result<bool> {
         let map = if nowait {
             inode.data().map.try_lock().ok_or(EAGAIN)?
@@ -231,6 +252,9 @@ impl InodeData {
                     ..
                 } => block = block.saturating_add(len),
                 _ => return Ok(false),
+            }
+            if nowait && block < end {
+                return Err(EAGAIN);
             }
         }
         Ok(true)

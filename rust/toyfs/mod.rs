@@ -2,16 +2,19 @@
 
 //! toyfs: a small file system on a block device, whose direct writes shut the page cache out.
 //!
-//! - `format`, `block`, `bitmap`, `extent`, `dir`: what is on disk, and how it is found and changed.
-//! - `options`, `stats`: mount options and counters.
+//! - `block`, `bitmap`, `extent`: how what is on disk, the format (`toyfs_format`), is found and changed.
+//! - `types`: what toyfs calls the objects of the VFS that are its own.
+//! - `options`, `stats`: mount options, counters and gauges.
+//! - `errors`: what happens after an error of metadata.
 //! - `mount`: the super block. `inode`, `namei`: inodes and directories.
-//! - `data`: the page cache: read, write, writeback, faults, truncation.
-//! - `dio`: the direct-I/O protocol.
+//! - `data`: the page cache: read, write, writeback, truncation.
+//! - `hold`: the add lock. `dio`: the direct-I/O protocol.
+//! - `file`: what is done to files, by way of the one or the other.
 //!
 //! # Lock order
 //!
 //! ```text
-//! i_rwsem -> mmap_lock -> invalidate_lock -> InodeData::pages -> folio lock
+//! i_rwsem -> mmap_lock -> invalidate_lock -> InodeData::add_lock -> folio lock
 //!         -> InodeData::map -> Super::allocator -> folio lock of the device's page cache
 //! ```
 //!
@@ -25,22 +28,26 @@ pub(crate) mod bitmap;
 pub(crate) mod block;
 mod data;
 mod dio;
-pub(crate) mod dir;
+mod errors;
 pub(crate) mod extent;
-pub(crate) mod format;
+mod file;
+#[cfg(CONFIG_KUNIT = "y")]
+mod format_tests;
+mod hold;
 mod inode;
 mod mount;
 mod namei;
 mod options;
 mod stats;
+mod types;
 
-use crate::vfs;
+use kernel::error::Result;
+use types::{Inode, InodeRef, InvalidateLock, LockedInode, LockedSuper, SuperBlock};
 
-/// The file system type.
-pub(crate) struct ToyFs;
+pub(crate) use mount::STATICS;
+pub(crate) use types::ToyFs;
 
-/// An in-memory inode of toyfs.
-type Inode = vfs::Inode<ToyFs>;
-
-/// A mounted toyfs.
-type SuperBlock = vfs::SuperBlock<ToyFs>;
+/// To be called once, before the file system is registered.
+pub(crate) fn init() -> Result {
+    inode::InodeData::teach_lock_order()
+}

@@ -7,14 +7,17 @@
 
 use super::{
     block::{corrupt, BlockIo},
-    dir::{self, FileType},
     extent::Mapping,
-    format::{self, BLOCK_LOG2, BLOCK_SIZE},
     inode::InodeData,
-    Inode, SuperBlock, ToyFs,
+    Inode, InodeRef, LockedInode, SuperBlock, ToyFs,
 };
 use crate::vfs::{DirEmitter, DirOps, Idmap, NewInode, NofsScope, StatDio, Timestamp};
-use kernel::{prelude::*, sync::aref::ARef};
+use kernel::prelude::*;
+use toyfs_format::{
+    self as format,
+    dir::{self, FileType},
+    BLOCK_LOG2, BLOCK_SIZE,
+};
 
 /// Bytes of one directory block.
 type Block = KVec<u8>;
@@ -25,17 +28,17 @@ fn block_count(dir: &Inode) -> u64 {
 }
 
 /// Reads block `index` of a directory, and checks it if that has not been done.
-fn read_block(dir: &Inode, index: u64, buf: &mut Block) -> Result<u64> {
-    let sb = dir.super_block();
+fn read_block(io: &impl BlockIo, dir: &Inode, index: u64, buf: &mut Block) -> Result<u64> {
     let mut map = dir.data().map.lock();
     let Mapping::Mapped { disk, .. } = map.extents.lookup(index) else {
-        return Err(corrupt("directory", dir.ino())(format::Corrupt(
+        return Err(corrupt(io, "directory", dir.ino())(format::Corrupt(
             "has a hole",
         )));
     };
-    BlockIo::read(sb.device(), disk, 0, buf)?;
+    io.read(disk, 0, buf)?;
     if index >= map.validated {
-        dir::validate(buf, dir.ino(), sb.data().seed).map_err(corrupt("directory", dir.ino()))?;
+        let seed = dir.super_block().data().seed;
+        dir::validate(buf, dir.ino(), seed).map_err(corrupt(io, "directory", dir.ino()))?;
         if index == map.validated {
             map.validated += 1;
         }
@@ -49,14 +52,16 @@ fn new_buffer() -> Result<Block> {
 
 /// Calls `f` for each block until it returns something.
 fn for_each_block<R>(
+    io: &impl BlockIo,
     dir: &Inode,
     mut f: impl FnMut(&mut [u8]) -> Result<Option<R>, format::Corrupt>,
 ) -> Result<Option<(u64, Block, R)>> {
     let _nofs = NofsScope::enter();
     let mut buf = new_buffer()?;
     for index in 0..block_count(dir) {
-        let disk = read_block(dir, index, &mut buf)?;
-        if let Some(found) = f(&mut buf).map_err(corrupt("directory", dir.ino()))? {
+        io.may_go_on()?;
+        let disk = read_block(io, dir, index, &mut buf)?;
+        if let Some(found) = f(&mut buf).map_err(corrupt(io, "directory", dir.ino()))? {
             return Ok(Some((disk, buf, found)));
         }
     }
@@ -65,12 +70,13 @@ fn for_each_block<R>(
 
 /// Changes the first block for which `f` returns something, and writes it.
 fn change_block<R>(
-    dir: &Inode,
+    io: &impl BlockIo,
+    dir: &LockedInode,
     f: impl FnMut(&mut [u8]) -> Result<Option<R>, format::Corrupt>,
 ) -> Result<Option<R>> {
-    match for_each_block(dir, f)? {
+    match for_each_block(io, dir, f)? {
         Some((disk, buf, found)) => {
-            BlockIo::write(dir.super_block().device(), disk, 0, &buf)?;
+            io.write(disk, 0, &buf)?;
             Ok(Some(found))
         }
         None => Ok(None),
@@ -78,41 +84,60 @@ fn change_block<R>(
 }
 
 /// Adds an entry for a name that is not there.
-fn add_entry(dir: &Inode, name: &[u8], ino: u64, kind: FileType) -> Result {
+fn add_entry(
+    io: &impl BlockIo,
+    dir: &LockedInode,
+    name: &[u8],
+    ino: u64,
+    kind: FileType,
+) -> Result {
     let seed = dir.super_block().data().seed;
-    let added = change_block(dir, |block| {
+    let added = change_block(io, dir, |block| {
         Ok(dir::insert(block, name, ino, kind, seed)?.then_some(()))
     })?;
     if added.is_none() {
-        append_block(dir, name, ino, kind)?;
+        append_block(io, dir, name, ino, kind)?;
     }
     dir.touch();
     dir.mark_dirty();
+    if added.is_none() {
+        // The block is found through the directory's inode only, and whoever makes the new file durable means its
+        // name as well.
+        InodeData::store(dir)?;
+    }
     Ok(())
 }
 
 /// Adds a block to a directory, with one entry in it.
-fn append_block(dir: &Inode, name: &[u8], ino: u64, kind: FileType) -> Result {
+fn append_block(
+    io: &impl BlockIo,
+    dir: &LockedInode,
+    name: &[u8],
+    ino: u64,
+    kind: FileType,
+) -> Result {
     let sb = dir.super_block();
     let seed = sb.data().seed;
     let index = block_count(dir);
+    if index >= format::MAX_DIR_BLOCKS {
+        return Err(ENOSPC);
+    }
     let _nofs = NofsScope::enter();
     let mut buf = new_buffer()?;
     dir::init_block(&mut buf, dir.ino(), seed);
-    dir::insert(&mut buf, name, ino, kind, seed).map_err(corrupt("directory", dir.ino()))?;
+    dir::insert(&mut buf, name, ino, kind, seed).map_err(corrupt(io, "directory", dir.ino()))?;
     let mut map = dir.data().map.lock();
     let mut allocator = sb.data().allocator.lock();
     let disk = match map
         .extents
-        .allocate(sb.device(), &mut allocator, index, 1, false)?
+        .allocate(io, &mut allocator, index, 1, false, u64::MAX)?
     {
         Mapping::Mapped { disk, .. } => disk,
         Mapping::Hole { .. } => return Err(EIO),
     };
-    if let Err(e) = BlockIo::write(sb.device(), disk, 0, &buf) {
-        let _ = map
-            .extents
-            .remove(sb.device(), &mut allocator, index, u64::MAX);
+    if let Err(e) = io.write(disk, 0, &buf) {
+        // If that fails as well, it has been reported.
+        let _ = map.extents.remove(io, &mut allocator, index, u64::MAX);
         return Err(e);
     }
     dir.set_size_field((index + 1) << BLOCK_LOG2);
@@ -121,11 +146,11 @@ fn append_block(dir: &Inode, name: &[u8], ino: u64, kind: FileType) -> Result {
 }
 
 /// Removes the entry of `name`, which must be for inode `ino`.
-fn remove_entry(dir: &Inode, name: &[u8], ino: u64) -> Result {
+fn remove_entry(io: &impl BlockIo, dir: &LockedInode, name: &[u8], ino: u64) -> Result {
     let seed = dir.super_block().data().seed;
-    let removed = change_block(dir, |block| dir::remove(block, name, seed))?;
+    let removed = change_block(io, dir, |block| dir::remove(block, name, seed))?;
     if removed != Some(ino) {
-        return Err(corrupt("directory", dir.ino())(format::Corrupt(
+        return Err(corrupt(io, "directory", dir.ino())(format::Corrupt(
             "an entry in memory is not on disk",
         )));
     }
@@ -135,33 +160,42 @@ fn remove_entry(dir: &Inode, name: &[u8], ino: u64) -> Result {
 }
 
 /// Whether a directory has no entries.
-fn is_empty(dir: &Inode) -> Result<bool> {
-    let occupied = for_each_block(dir, |block| Ok((!dir::is_empty(block)?).then_some(())))?;
+fn is_empty(io: &impl BlockIo, dir: &Inode) -> Result<bool> {
+    let occupied = for_each_block(io, dir, |block| Ok((!dir::is_empty(block)?).then_some(())))?;
     Ok(occupied.is_none())
 }
 
 /// Removes a link that the caller has removed the entry of; complains instead of going below zero.
-fn drop_link(inode: &Inode, least: u32) {
+fn drop_link(io: &impl BlockIo, inode: &LockedInode, least: u32) {
     if inode.nlink() <= least {
-        let ino = inode.ino();
-        pr_err!("inode {ino}: more entries than links (see fsck.toyfs)\n");
+        // What the caller wants is done all the same.
+        corrupt(io, "inode", inode.ino())(format::Corrupt("more entries than links"));
         return;
     }
     inode.drop_nlink();
 }
 
 /// Allocates an inode number and makes an in-memory inode for it.
-fn allocate(sb: &SuperBlock, dir: &Inode, idmap: &Idmap, mode: u16) -> Result<NewInode<ToyFs>> {
+fn allocate<'a>(
+    io: &impl BlockIo,
+    sb: &'a SuperBlock,
+    dir: &Inode,
+    idmap: &Idmap,
+    mode: u16,
+) -> Result<NewInode<'a, ToyFs>> {
     let _nofs = NofsScope::enter();
-    let ino = sb
-        .data()
-        .allocator
-        .lock()
-        .alloc_inode(sb.device(), dir.ino())?;
+    let ino = sb.data().allocator.lock().alloc_inode(io, dir.ino())?;
     let new = match sb.new_inode(ino) {
         Ok(new) => new,
         Err(e) => {
-            let _ = sb.data().allocator.lock().free_inode(sb.device(), ino);
+            if e == EUCLEAN {
+                // In memory, it is in use.
+                return Err(corrupt(io, "inode", ino)(format::Corrupt(
+                    "marked free, but in use",
+                )));
+            }
+            // If that fails, it has been reported.
+            let _ = sb.data().allocator.lock().free_inode(io, ino);
             return Err(e);
         }
     };
@@ -179,33 +213,42 @@ fn allocate(sb: &SuperBlock, dir: &Inode, idmap: &Idmap, mode: u16) -> Result<Ne
 }
 
 impl DirOps for ToyFs {
-    fn lookup(dir: &Inode, name: &[u8]) -> Result<Option<ARef<Inode>>> {
+    fn lookup<'a>(dir: &'a Inode, name: &[u8]) -> Result<Option<InodeRef<'a>>> {
         if name.len() > dir::NAME_MAX {
             return Err(ENAMETOOLONG);
         }
-        let found = for_each_block(dir, |block| {
+        let sb = dir.super_block();
+        let io = &sb.reader();
+        let found = for_each_block(io, dir, |block| {
             Ok(dir::find(block, name)?.map(|e| (e.ino, e.kind)))
         })?;
         let Some((_, _, (ino, kind))) = found else {
             return Ok(None);
         };
-        let inode = InodeData::get(dir.super_block(), ino)?;
+        let inode = InodeData::get(sb, ino)?;
         if inode.is_dir() != matches!(kind, FileType::Dir) {
-            return Err(corrupt("inode", ino)(format::Corrupt(
+            return Err(corrupt(io, "inode", ino)(format::Corrupt(
                 "is not what its directory entry says",
             )));
         }
         Ok(Some(inode))
     }
 
-    fn create(dir: &Inode, idmap: &Idmap, name: &[u8], mode: u16) -> Result<NewInode<ToyFs>> {
+    fn create<'a>(
+        dir: &'a LockedInode,
+        idmap: &Idmap,
+        name: &[u8],
+        mode: u16,
+    ) -> Result<NewInode<'a, ToyFs>> {
         if name.len() > dir::NAME_MAX {
             return Err(ENAMETOOLONG);
         }
         let kind = FileType::from_mode(mode.into()).ok_or(EINVAL)?;
-        let new = allocate(dir.super_block(), dir, idmap, mode)?;
+        let sb = dir.super_block();
+        let io = &sb.change()?;
+        let new = allocate(io, sb, dir, idmap, mode)?;
         // The inode first: an entry must never name one that is not there.
-        let added = InodeData::store(&new).and_then(|()| add_entry(dir, name, new.ino(), kind));
+        let added = InodeData::store(&new).and_then(|()| add_entry(io, dir, name, new.ino(), kind));
         if let Err(e) = added {
             new.clear_nlink();
             return Err(e);
@@ -218,33 +261,35 @@ impl DirOps for ToyFs {
         Ok(new)
     }
 
-    fn unlink(dir: &Inode, name: &[u8], inode: &Inode) -> Result {
-        remove_entry(dir, name, inode.ino())?;
-        drop_link(inode, 0);
+    fn unlink(dir: &LockedInode, name: &[u8], inode: &LockedInode) -> Result {
+        let io = &dir.super_block().change()?;
+        remove_entry(io, dir, name, inode.ino())?;
+        drop_link(io, inode, 0);
         inode.touch_ctime();
         inode.mark_dirty();
         Ok(())
     }
 
-    fn rmdir(dir: &Inode, name: &[u8], inode: &Inode) -> Result {
-        if !is_empty(inode)? {
+    fn rmdir(dir: &LockedInode, name: &[u8], inode: &LockedInode) -> Result {
+        let io = &dir.super_block().change()?;
+        if !is_empty(io, inode)? {
             return Err(ENOTEMPTY);
         }
-        remove_entry(dir, name, inode.ino())?;
+        remove_entry(io, dir, name, inode.ino())?;
         inode.clear_nlink();
         inode.mark_dirty();
-        drop_link(dir, 2);
+        drop_link(io, dir, 2);
         dir.mark_dirty();
         Ok(())
     }
 
     fn rename(
-        old_dir: &Inode,
+        old_dir: &LockedInode,
         old_name: &[u8],
         inode: &Inode,
-        new_dir: &Inode,
+        new_dir: &LockedInode,
         new_name: &[u8],
-        target: Option<&Inode>,
+        target: Option<&LockedInode>,
         no_replace: bool,
     ) -> Result {
         if new_name.len() > dir::NAME_MAX {
@@ -255,48 +300,54 @@ impl DirOps for ToyFs {
         }
         let kind = FileType::from_mode(inode.mode().into()).ok_or(EINVAL)?;
         let seed = new_dir.super_block().data().seed;
+        let io = &new_dir.super_block().change()?;
         match target {
             Some(target) => {
-                if target.is_dir() && !is_empty(target)? {
+                if target.is_dir() && !is_empty(io, target)? {
                     return Err(ENOTEMPTY);
                 }
-                let replaced = change_block(new_dir, |block| {
+                let replaced = change_block(io, new_dir, |block| {
                     dir::replace(block, new_name, inode.ino(), kind, seed)
                 })?;
                 if replaced != Some(target.ino()) {
-                    return Err(EUCLEAN);
+                    return Err(corrupt(io, "directory", new_dir.ino())(format::Corrupt(
+                        "an entry in memory is not on disk",
+                    )));
                 }
                 new_dir.touch();
                 new_dir.mark_dirty();
             }
-            None => add_entry(new_dir, new_name, inode.ino(), kind)?,
+            None => add_entry(io, new_dir, new_name, inode.ino(), kind)?,
         }
-        if let Err(e) = remove_entry(old_dir, old_name, inode.ino()) {
-            // As it was before. If that fails as well, the inode has two names, which a check finds.
-            let _ = match target {
+        if let Err(e) = remove_entry(io, old_dir, old_name, inode.ino()) {
+            // As it was before.
+            let undone = match target {
                 Some(target) => {
                     let kind = FileType::from_mode(target.mode().into()).ok_or(EINVAL)?;
-                    change_block(new_dir, |block| {
+                    change_block(io, new_dir, |block| {
                         dir::replace(block, new_name, target.ino(), kind, seed)
                     })
                     .map(drop)
                 }
-                None => remove_entry(new_dir, new_name, inode.ino()),
+                None => remove_entry(io, new_dir, new_name, inode.ino()),
             };
+            if let Err(e) = undone {
+                io.half_done("an inode has two names", e);
+            }
             return Err(e);
         }
         if let Some(target) = target {
             if target.is_dir() {
                 target.clear_nlink();
-                drop_link(new_dir, 2);
+                drop_link(io, new_dir, 2);
             } else {
-                drop_link(target, 0);
+                drop_link(io, target, 0);
             }
             target.touch_ctime();
             target.mark_dirty();
         }
         if inode.is_dir() && old_dir.ino() != new_dir.ino() {
-            drop_link(old_dir, 2);
+            drop_link(io, old_dir, 2);
             old_dir.mark_dirty();
             new_dir.inc_nlink();
             new_dir.mark_dirty();
@@ -308,6 +359,7 @@ impl DirOps for ToyFs {
     }
 
     fn iterate(dir: &Inode, out: &mut DirEmitter<'_>) -> Result {
+        let io = &dir.super_block().reader();
         let mut buf = new_buffer()?;
         // Positions 0 to 2 lie in the header of the first block, before all entries.
         loop {
@@ -318,7 +370,8 @@ impl DirOps for ToyFs {
             }
             {
                 let _nofs = NofsScope::enter();
-                read_block(dir, index, &mut buf)?;
+                io.may_go_on()?;
+                read_block(io, dir, index, &mut buf)?;
             }
             let mut full = false;
             let next = dir::iterate(&buf, offset, |e| {
@@ -327,7 +380,7 @@ impl DirOps for ToyFs {
                 full = !out.emit(e.name, e.ino, e.kind as u8);
                 !full
             })
-            .map_err(corrupt("directory", dir.ino()))?;
+            .map_err(corrupt(io, "directory", dir.ino()))?;
             out.set_pos((index << BLOCK_LOG2) + next as u64);
             if full {
                 return Ok(());
@@ -335,7 +388,7 @@ impl DirOps for ToyFs {
         }
     }
 
-    fn set_size(inode: &Inode, size: u64) -> Result {
+    fn set_size(inode: &LockedInode, size: u64) -> Result {
         super::data::set_size(inode, size)
     }
 

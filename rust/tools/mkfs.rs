@@ -4,13 +4,6 @@
 
 #![forbid(unsafe_code)]
 
-#[path = "device.rs"]
-mod device;
-#[path = "../toyfs/dir.rs"]
-mod dir;
-#[path = "../toyfs/format.rs"]
-mod format;
-
 use std::{
     env,
     fs::{self, File, OpenOptions},
@@ -21,10 +14,12 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use device::Device;
-use format::{
-    Extent, Inode, Region, Superblock, Time, BITS_PER_BLOCK, BLOCK_LOG2, BLOCK_SIZE, LABEL_LEN,
-    MAX_BLOCKS, MAX_INODES, ROOT_INO, SUPER_MAGIC, SUPER_OFFSET, SUPER_SIZE, S_IFDIR,
+use toyfs_format::{
+    dir, Extent, Inode, Region, Superblock, Time, BITS_PER_BLOCK, BLOCK_LOG2, BLOCK_SIZE,
+    LABEL_LEN, MAX_BLOCKS, MAX_INODES, ROOT_INO, SUPER_MAGIC, SUPER_OFFSET, SUPER_SIZE, S_IFDIR,
+};
+use toyfs_tools::{
+    arguments, format_label, format_uuid, mount_point, parse_uuid, Device, Output, Program,
 };
 
 const USAGE: &str = "\
@@ -44,6 +39,11 @@ grown to that size.
 
 SOURCE_DATE_EPOCH in the environment, in seconds since 1970, is used for all times.
 ";
+
+const PROGRAM: Program = Program {
+    name: "mkfs.toyfs",
+    usage: USAGE,
+};
 
 /// Open a block device exclusively: fails if it is mounted or otherwise claimed.
 const O_EXCL: i32 = 0o200;
@@ -81,73 +81,37 @@ fn parse_size(text: &str) -> Option<u64> {
 }
 
 /// Parses the command line. `Ok(None)`: it was answered already.
-fn parse_args(args: impl Iterator<Item = String>) -> Result<Option<Options>, String> {
+fn parse_args(args: Vec<String>) -> Result<Option<Options>, String> {
     let mut options = Options::default();
-    let mut places = Vec::new();
-    let mut args = args.peekable();
-    let mut only_places = false;
-    while let Some(arg) = args.next() {
-        if only_places || arg == "-" || !arg.starts_with('-') {
-            places.push(arg);
-            continue;
-        }
-        match arg.as_str() {
-            "--" => only_places = true,
-            "--help" => {
-                print!("{USAGE}");
-                return Ok(None);
+    let places = toyfs_tools::parse(&PROGRAM, args, |letter, letters| {
+        match letter {
+            'f' => options.force = true,
+            'q' => options.quiet = true,
+            'L' => {
+                let label = letters.value(letter)?;
+                options
+                    .label
+                    .get_mut(..label.len())
+                    .ok_or(format!("label is longer than {LABEL_LEN} bytes"))?
+                    .copy_from_slice(label.as_bytes());
             }
-            "--version" => {
-                println!("mkfs.toyfs {}", device::VERSION);
-                return Ok(None);
+            'N' => {
+                let text = letters.value(letter)?;
+                let number = text.parse().ok().filter(|&n: &u64| n > 0);
+                options.inodes = Some(number.ok_or(format!("bad number of inodes: {text}"))?);
             }
-            _ if arg.starts_with("--") => return Err(format!("unknown option {arg}")),
-            _ => {}
-        }
-        // A group of letters, of which the last may take the rest or the next word as its value.
-        for (i, letter) in arg[1..].char_indices() {
-            let rest = &arg[1 + i + letter.len_utf8()..];
-            let mut value = || match rest {
-                "" => args.next().ok_or(format!("option -{letter} needs a value")),
-                _ => Ok(rest.to_string()),
-            };
-            match letter {
-                '-' => break,
-                'f' => options.force = true,
-                'q' => options.quiet = true,
-                'h' => {
-                    print!("{USAGE}");
-                    return Ok(None);
-                }
-                'V' => {
-                    println!("mkfs.toyfs {}", device::VERSION);
-                    return Ok(None);
-                }
-                'L' => {
-                    let label = value()?;
-                    options
-                        .label
-                        .get_mut(..label.len())
-                        .ok_or(format!("label is longer than {LABEL_LEN} bytes"))?
-                        .copy_from_slice(label.as_bytes());
-                    break;
-                }
-                'N' => {
-                    let text = value()?;
-                    let number = text.parse().ok().filter(|&n: &u64| n > 0);
-                    options.inodes = Some(number.ok_or(format!("bad number of inodes: {text}"))?);
-                    break;
-                }
-                'U' => {
-                    let text = value()?;
-                    let uuid = device::parse_uuid(&text).ok_or(format!("bad UUID: {text}"))?;
-                    options.uuid = Some(uuid);
-                    break;
-                }
-                _ => return Err(format!("unknown option -{letter}")),
+            'U' => {
+                let text = letters.value(letter)?;
+                let uuid = parse_uuid(&text).ok_or(format!("bad UUID: {text}"))?;
+                options.uuid = Some(uuid);
             }
+            _ => return Err(format!("unknown option -{letter}")),
         }
-    }
+        Ok(())
+    })?;
+    let Some(places) = places else {
+        return Ok(None);
+    };
     let mut places = places.into_iter();
     options.device = places.next().ok_or("no device given")?.into();
     if let Some(text) = places.next() {
@@ -160,6 +124,9 @@ fn parse_args(args: impl Iterator<Item = String>) -> Result<Option<Options>, Str
 }
 
 /// What the start of a device looks like, if not empty.
+///
+/// libblkid knows more, but is a C library, and Kbuild makes this program with the Rust compiler alone. These are those that
+/// one would be sorry for.
 fn signature(start: &[u8]) -> Option<&'static str> {
     const SIGNATURES: &[(usize, &[u8], &str)] = &[
         (SUPER_OFFSET, &SUPER_MAGIC, "a toyfs filesystem"),
@@ -201,7 +168,7 @@ fn now() -> Result<Time, String> {
     })
 }
 
-/// A random (version 4) UUID.
+/// A random (version 4) UUID. (By hand, for the same reason as [`signature`].)
 fn random_uuid() -> io::Result<[u8; 16]> {
     let mut uuid = [0; 16];
     File::open("/dev/urandom")?.read_exact(&mut uuid)?;
@@ -226,7 +193,7 @@ fn open(options: &Options) -> Result<Device, String> {
         Err(e) if e.kind() == io::ErrorKind::NotFound && options.size.is_some() => false,
         Err(e) => return Err(error(e)),
     };
-    if let Some(place) = device::mount_point(path) {
+    if let Some(place) = mount_point(path) {
         return Err(format!("{}: is mounted on {place}", path.display()));
     }
     let file = OpenOptions::new()
@@ -273,9 +240,15 @@ fn write_bitmap(dev: &Device, at: Region, used: impl Fn(u64) -> bool) -> io::Res
 
 /// Writes the filesystem that `sb` describes, with an empty root directory.
 fn write_filesystem(dev: &Device, sb: &Superblock, now: Time) -> io::Result<()> {
-    // First of all, so that an interrupted run leaves nothing that can be taken for a filesystem.
-    let erased = (sb.total_blocks as usize).min(ERASED_BLOCKS);
-    dev.write(0, &vec![0; erased * BLOCK_SIZE])?;
+    // First of all, and for good, so that an interrupted run leaves nothing that can be taken for a filesystem: neither
+    // a copy of the superblock of an earlier one, nor that superblock.
+    let zeroes = vec![0; (sb.total_blocks as usize).min(ERASED_BLOCKS) * BLOCK_SIZE];
+    dev.write(dev.blocks - 1, &zeroes[..BLOCK_SIZE])?;
+    if sb.backup != dev.blocks - 1 {
+        dev.write(sb.backup, &zeroes[..BLOCK_SIZE])?;
+    }
+    dev.write(0, &zeroes)?;
+    dev.sync()?;
 
     let root_block = sb.data.start;
     write_bitmap(dev, sb.inode_bitmap, |i| {
@@ -370,18 +343,20 @@ fn run(options: &Options) -> Result<(), String> {
     };
     write_filesystem(&dev, &sb, now).map_err(|e| format!("{name}: {e}"))?;
     if !options.quiet {
-        println!(
+        let mut output = Output::default();
+        output.line(format_args!(
             "{name}: toyfs, {} blocks of {BLOCK_SIZE} bytes, {} inodes, {} blocks for data",
             sb.total_blocks, sb.inode_count, sb.data.len
-        );
-        println!("label: {}", device::format_label(&sb.label));
-        println!("uuid: {}", device::format_uuid(&sb.uuid));
+        ));
+        output.line(format_args!("label: {}", format_label(&sb.label)));
+        output.line(format_args!("uuid: {}", format_uuid(&sb.uuid)));
+        output.end()?;
     }
     Ok(())
 }
 
 fn main() -> ExitCode {
-    let result = match device::arguments().and_then(|args| parse_args(args.into_iter())) {
+    let result = match arguments().and_then(parse_args) {
         Ok(Some(options)) => run(&options),
         Ok(None) => Ok(()),
         Err(e) => Err(format!("{e}\nTry 'mkfs.toyfs --help'.")),

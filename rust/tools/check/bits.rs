@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Sets of numbers.
+
+use toyfs_format::Region;
+
+/// A set of block or inode numbers, in the bit order of the bitmaps on disk.
+pub(super) struct Bits(pub(super) Vec<u8>);
+
+impl Bits {
+    pub(super) fn new(len: u64) -> Self {
+        Self(vec![0; len.div_ceil(8) as usize])
+    }
+
+    pub(super) fn get(&self, i: u64) -> bool {
+        self.0
+            .get((i / 8) as usize)
+            .is_some_and(|b| b & (1 << (i % 8)) != 0)
+    }
+
+    /// Adds `i` and returns whether it was there already.
+    pub(super) fn set(&mut self, i: u64) -> bool {
+        match self.0.get_mut((i / 8) as usize) {
+            Some(b) => {
+                let mask = 1 << (i % 8);
+                let was = *b & mask != 0;
+                *b |= mask;
+                was
+            }
+            None => false,
+        }
+    }
+
+    /// The maximal runs in `0..end` of numbers for which `wanted` of the bit here and the bit in
+    /// `other` holds.
+    pub(super) fn runs(
+        &self,
+        other: &Self,
+        end: u64,
+        wanted: impl Fn(bool, bool) -> bool,
+    ) -> Vec<Region> {
+        let mut runs: Vec<Region> = Vec::new();
+        let mut i = 0;
+        while i < end {
+            let byte = (i / 8) as usize;
+            // Most of both is equal and uniform.
+            if i % 8 == 0 && end - i >= 8 && !wanted(false, false) && !wanted(true, true) {
+                if self.0.get(byte) == other.0.get(byte) {
+                    i += 8;
+                    continue;
+                }
+            }
+            if wanted(self.get(i), other.get(i)) {
+                match runs.last_mut() {
+                    Some(last) if last.end() == i => last.len += 1,
+                    _ => runs.push(Region { start: i, len: 1 }),
+                }
+            }
+            i += 1;
+        }
+        runs
+    }
+}

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Inodes, and the blocks that they claim.
+
+use super::state::{Check, Disk, Node};
+use toyfs_format::{
+    ChainHeader, Corrupt, Extent, Inode, BLOCK_SIZE, CHAIN_EXTENTS, INODES_PER_BLOCK,
+};
+
+impl<D: Disk> Check<'_, D> {
+    /// Reads all inodes in use and marks their blocks.
+    pub(super) fn inodes(&mut self) {
+        let sb = self.sb;
+        let mut buf = vec![0; BLOCK_SIZE];
+        for i in 0..sb.inode_table.len {
+            let first = i * INODES_PER_BLOCK;
+            let numbers = first.max(1)..(first + INODES_PER_BLOCK).min(sb.inode_count);
+            if !numbers.clone().any(|ino| self.inode_map.get(ino)) {
+                continue;
+            }
+            if !self.read(sb.inode_table.start + i, &mut buf) {
+                continue;
+            }
+            for ino in numbers {
+                if !self.inode_map.get(ino) {
+                    continue;
+                }
+                let Some((_, offset)) = sb.inode_location(ino) else {
+                    continue;
+                };
+                match Inode::parse(&buf[offset..], ino, sb.seed()) {
+                    Ok(inode) => self.inode(&inode),
+                    Err(Corrupt(why)) => self.inode_error(ino, why),
+                }
+            }
+        }
+    }
+
+    /// Looks at one inode.
+    fn inode(&mut self, inode: &Inode) {
+        let ino = inode.ino;
+        if inode.nlink == 0 {
+            self.inode_error(ino, "unlinked, but not deleted");
+        }
+        let extents = self.extents(inode);
+        if let Some(extents) = &extents {
+            let blocks: u64 = extents.iter().map(|e| u64::from(e.len)).sum();
+            if blocks + u64::from(inode.chain_len) != inode.blocks {
+                self.inode_error(ino, "number of blocks does not match the extents");
+            }
+        }
+        self.nodes.insert(
+            ino,
+            Node {
+                is_dir: inode.is_dir(),
+                nlink: inode.nlink,
+                size: inode.size,
+                parent: inode.parent,
+                extents: extents.filter(|_| inode.is_dir()),
+                refs: 0,
+                subdirs: 0,
+            },
+        );
+    }
+
+    /// Reads the extents of an inode and marks their blocks. `None` if there are errors in them.
+    fn extents(&mut self, inode: &Inode) -> Option<Vec<Extent>> {
+        let ino = inode.ino;
+        let mut extents = inode.inline_extents().to_vec();
+        let mut good = true;
+        let mut next = inode.chain_head;
+        let mut buf = vec![0; BLOCK_SIZE];
+        for seq in 0..inode.chain_len {
+            if !self.sb.is_data(next, 1) {
+                self.inode_error(ino, format!("extent block {next} outside the data region"));
+                good = false;
+                break;
+            }
+            // A loop ends here: it comes to a block that was seen.
+            if !self.claim(ino, next, 1) || !self.read(next, &mut buf) {
+                good = false;
+                break;
+            }
+            let header = match ChainHeader::parse(&buf, ino, seq, self.sb.seed()) {
+                Ok(header) => header,
+                Err(Corrupt(why)) => {
+                    self.inode_error(ino, format!("extent block {next}: {why}"));
+                    good = false;
+                    break;
+                }
+            };
+            if seq + 1 < inode.chain_len && header.count as usize != CHAIN_EXTENTS {
+                self.inode_error(ino, format!("extent block {next} in mid-chain is not full"));
+                good = false;
+            }
+            for e in header.extents(&buf) {
+                match e {
+                    Ok(e) => extents.push(e),
+                    Err(Corrupt(why)) => {
+                        self.inode_error(ino, format!("extent block {next}: {why}"));
+                        good = false;
+                    }
+                }
+            }
+            next = header.next;
+        }
+        if good && next != 0 {
+            self.inode_error(ino, "extent chain is longer than the inode says");
+            good = false;
+        }
+        if good && extents.len() != inode.extent_count as usize {
+            self.inode_error(ino, "number of extents does not match the extent chain");
+            good = false;
+        }
+        let mut end = 0;
+        for e in &extents {
+            if e.file_block < end {
+                self.inode_error(ino, "extents overlap or are out of order");
+                good = false;
+            }
+            end = e.end();
+            if !self.sb.is_data(e.disk_block, e.len.into()) {
+                let place = format!("{}+{}", e.disk_block, e.len);
+                self.inode_error(ino, format!("extent {place} outside the data region"));
+                good = false;
+            } else if !self.claim(ino, e.disk_block, e.len.into()) {
+                good = false;
+            }
+        }
+        good.then_some(extents)
+    }
+
+    /// Marks blocks as used. Returns whether none was before; otherwise that is reported.
+    fn claim(&mut self, ino: u64, start: u64, len: u64) -> bool {
+        let mut first = None;
+        let mut count: u64 = 0;
+        for block in start..start.saturating_add(len) {
+            if !self.seen.set(block) {
+                continue;
+            }
+            first = first.or(Some(block));
+            count += 1;
+            // Extents could be made to claim everything a million times.
+            match self.patience.checked_sub(1) {
+                Some(rest) => self.patience = rest,
+                None => break,
+            }
+        }
+        let Some(first) = first else {
+            return true;
+        };
+        self.inode_error(
+            ino,
+            format!("{count} blocks from {first} are used elsewhere too"),
+        );
+        false
+    }
+}

@@ -3,7 +3,8 @@
 //! Writes one copy of `core.rs` per mutant: a defect that the model must find.
 //!
 //! A mutant is a text replaced by another. The text must be in the file exactly once, so that a
-//! change of `core.rs` cannot turn a mutant into the real thing unnoticed.
+//! change of `core.rs` cannot turn a mutant into the real thing unnoticed. To find anything else is not
+//! to find it: a mutant says for what the model must stop.
 
 use std::{env, fs, path::Path};
 
@@ -11,6 +12,8 @@ struct Mutant {
     name: &'static str,
     from: &'static str,
     to: &'static str,
+    /// What the model says when it finds the defect.
+    why: &'static str,
 }
 
 const MUTANTS: &[Mutant] = &[
@@ -18,61 +21,73 @@ const MUTANTS: &[Mutant] = &[
         name: "release_relaxed",
         from: "self.word.fetch_sub(ONE, Release)",
         to: "self.word.fetch_sub(ONE, Relaxed)",
+        why: "Causality violation: Concurrent read and write accesses",
     },
     Mutant {
         name: "grant_relaxed",
         from: "(*at).stage.store(GRANTED, Release)",
         to: "(*at).stage.store(GRANTED, Relaxed)",
+        why: "Causality violation: Concurrent read and write accesses",
     },
     Mutant {
-        name: "settle_relaxed",
+        name: "admit_relaxed",
         from: "match self.word.cmpxchg(w, new, Acquire) {\n                // SAFETY",
         to: "match self.word.cmpxchg(w, new, Relaxed) {\n                // SAFETY",
+        why: "Causality violation: Concurrent read and write accesses",
     },
     Mutant {
         name: "recheck_skipped",
         from: "            waiter.parker.prepare(&how);\n            if waiter.stage.load(Acquire) == GRANTED {",
         to: "            waiter.parker.prepare(&how);\n            if false {",
+        why: "deadlock; threads",
     },
     Mutant {
         name: "grant_lost_on_cancel",
         from: "            if !waiter.queued.get() {\n                return false;\n            }\n            self.unlink(waiter);",
         to: "            if !waiter.queued.get() {\n                return true;\n            }\n            self.unlink(waiter);",
+        why: "somebody still holds the lock",
     },
     Mutant {
         name: "one_woken_not_the_batch",
         from: "                Self::grant(at);\n                next",
         to: "                Self::grant(at);\n                let _ = next;\n                ptr::null()",
+        why: "deadlock; threads",
     },
     Mutant {
         name: "door_left_shut",
         from: "gone |= shut(s.other());",
         to: "gone |= 0;",
+        why: "shut, but nobody waits for",
     },
     Mutant {
         name: "door_ignored",
         from: "w & (PHASE | shut(s)) == phase(s)",
         to: "w & PHASE == phase(s)",
+        why: "somebody entered through a shut door",
     },
     Mutant {
         name: "hand_over_barged",
         from: "        w & WAIT_ANY == 0\n",
         to: "        w & wait(s) == wait(s) || w & WAIT_ANY == 0\n",
+        why: "a hand-over that does not admit the queue",
     },
     Mutant {
         name: "own_state_served_first",
         from: "} else if w & wait(last.other()) != 0 {\n                last.other()\n            } else {\n                last\n            };",
         to: "} else if w & wait(last) != 0 {\n                last\n            } else {\n                last.other()\n            };",
+        why: "a phase follows its own kind while the other state waits",
     },
     Mutant {
         name: "waiter_touched_after_grant",
         from: "let waker = (*at).parker.waker();\n            (*at).stage.store(GRANTED, Release);",
         to: "(*at).stage.store(GRANTED, Release);\n            let waker = (*at).parker.waker();",
+        why: "a waiter was touched after it had gone",
     },
     Mutant {
-        name: "no_settle_after_cancel",
-        from: "            // The door that opened, or the hand-over that now has no taker, may admit others.\n            self.settle()",
+        name: "no_admission_after_cancel",
+        from: "            // The door that opened, or the hand-over that now has no taker, may admit others.\n            self.admit()",
         to: "            Batch(ptr::null())",
+        why: "somebody is left waiting in front of an open door",
     },
 ];
 
@@ -95,7 +110,7 @@ fn main() {
         assert_eq!(n, 1, "mutant {}: its text is {n} times in core.rs", m.name);
         let file = format!("{out}/{}.rs", m.name);
         fs::write(&file, source.replace(m.from, m.to)).unwrap();
-        list += &format!("    {} {:?}\n", m.name, file);
+        list += &format!("    {} {:?} {:?}\n", m.name, file, m.why);
     }
     list += "}\n";
     fs::write(format!("{out}/mutants.rs"), list).unwrap();

@@ -3,7 +3,7 @@
 // What `core.rs` runs on: loom. Of the same shape as `rust/lock/env.rs`. Included once per variant
 // of `core.rs`, so it must not begin with inner documentation.
 
-use super::core::{Raw, State, Woken};
+use super::types::{State, Woken};
 use crate::ghost;
 use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::{
@@ -242,9 +242,9 @@ impl Wait {
 
     pub fn spin_again(&mut self, _long: bool) {}
 
-    pub fn tell(&self, _: State, _: &Raw) {}
+    pub fn warn_long_wait<T>(&self, _: State, _: &T) {}
 
-    pub fn insist(&mut self) {
+    pub fn only_grant(&mut self) {
         self.script = &[];
     }
 

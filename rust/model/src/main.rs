@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Model checks `rust/lock/core.rs`, compiled unchanged, over the interleavings of small
-//! configurations, and checks that the model finds the defects of the mutants.
+//! Model checks `rust/lock/core.rs`, compiled unchanged, over interleavings of small configurations: of the
+//! smallest all there are, of the others those with so many preemptions as the scenario says. Checks that
+//! the model finds the defects of the mutants, and that it is these that it finds.
 //!
 //! Without arguments: everything. With `SCENARIO` or `SCENARIO VARIANT`: one run in this process.
 
@@ -13,7 +14,8 @@ mod real;
 use std::{
     env,
     process::{Command, ExitCode},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    thread,
     time::Instant,
 };
 
@@ -46,7 +48,9 @@ pub struct Step {
 pub struct Scenario {
     name: &'static str,
     what: &'static str,
-    preemptions: usize,
+    /// How often a task may be interrupted where it would not have waited; without a bound, these are
+    /// all interleavings.
+    preemptions: Option<usize>,
     tasks: &'static [&'static [Step]],
 }
 
@@ -68,60 +72,37 @@ const fn spin(state: char, until: Until) -> Step {
 
 use Until::*;
 
+/// The first five find every mutant, and soon.
 const SCENARIOS: &[Scenario] = &[
     Scenario {
+        name: "door-opens",
+        what: "3 tasks, a waiter gives up behind whose door another waits",
+        preemptions: Some(3),
+        tasks: &[
+            &[step('A', Open)],
+            &[step('B', StrictSignal)],
+            &[step('A', Open)],
+        ],
+    },
+    Scenario {
+        name: "cancel-1",
+        what: "2 tasks, one shuts the door and gives up at any time",
+        preemptions: Some(5),
+        tasks: &[&[step('A', StrictSignal)], &[step('B', GraceSignal)]],
+    },
+    Scenario {
         name: "pair",
-        what: "2 tasks x 2, every wait a different one, up to 5 preemptions",
-        preemptions: 5,
+        what: "2 tasks x 2, every wait a different one",
+        preemptions: Some(5),
         tasks: &[
             &[step('A', Grace), step('B', Strict)],
             &[step('B', Open), step('A', Signal)],
         ],
     },
     Scenario {
-        name: "strict",
-        what: "3 tasks x 2, mixed states, grace = 0",
-        preemptions: 2,
-        tasks: &[
-            &[step('A', Strict), step('B', Strict)],
-            &[step('B', Strict), step('A', Strict)],
-            &[step('A', Strict), step('B', Strict)],
-        ],
-    },
-    Scenario {
-        name: "open",
-        what: "3 tasks x 2, mixed states, grace = off",
-        preemptions: 2,
-        tasks: &[
-            &[step('A', Open), step('B', Open)],
-            &[step('B', Open), step('A', Open)],
-            &[step('A', Open), step('A', Open)],
-        ],
-    },
-    Scenario {
-        name: "grace",
-        what: "3 tasks x 2, mixed states, grace ends at any time",
-        preemptions: 2,
-        tasks: &[
-            &[step('A', Grace), step('A', Grace)],
-            &[step('B', Grace), step('A', Grace)],
-            &[step('A', Grace), step('B', Grace)],
-        ],
-    },
-    Scenario {
-        name: "cancel",
-        what: "3 tasks x 2, a waiter gives up at any time",
-        preemptions: 2,
-        tasks: &[
-            &[step('A', Open), step('B', Open)],
-            &[step('B', Signal), step('A', Signal)],
-            &[step('A', Open), step('B', Signal)],
-        ],
-    },
-    Scenario {
         name: "cancel-door",
         what: "3 tasks x 2, a waiter shuts the door and then gives up",
-        preemptions: 2,
+        preemptions: Some(2),
         tasks: &[
             &[step('A', Open), step('A', Open)],
             &[step('B', GraceSignal), step('A', Open)],
@@ -129,39 +110,19 @@ const SCENARIOS: &[Scenario] = &[
         ],
     },
     Scenario {
-        name: "spin",
-        what: "3 tasks x 2, waiters look again before they sleep",
-        preemptions: 2,
+        name: "strict",
+        what: "3 tasks x 2, mixed states, grace = 0",
+        preemptions: Some(2),
         tasks: &[
-            &[spin('A', Strict), step('B', Open)],
-            &[spin('B', Grace), step('A', Signal)],
-            &[step('A', Open), step('B', GraceSignal)],
-        ],
-    },
-    Scenario {
-        name: "try",
-        what: "3 tasks x 2, trylocks in between",
-        preemptions: 2,
-        tasks: &[
-            &[step('A', Try), step('B', Try)],
-            &[step('B', Grace), step('A', Grace)],
-            &[step('A', Strict), step('B', Try)],
-        ],
-    },
-    Scenario {
-        name: "door-opens",
-        what: "3 tasks, a waiter gives up behind whose door another waits",
-        preemptions: 3,
-        tasks: &[
-            &[step('A', Open)],
-            &[step('B', StrictSignal)],
-            &[step('A', Open)],
+            &[step('A', Strict), step('B', Strict)],
+            &[step('B', Strict), step('A', Strict)],
+            &[step('A', Strict), step('B', Strict)],
         ],
     },
     Scenario {
         name: "batch",
         what: "4 tasks, two waiters of one state at once",
-        preemptions: 2,
+        preemptions: Some(2),
         tasks: &[
             &[step('B', Strict)],
             &[step('A', Open)],
@@ -169,13 +130,70 @@ const SCENARIOS: &[Scenario] = &[
             &[step('B', StrictSignal)],
         ],
     },
+    Scenario {
+        name: "spin",
+        what: "3 tasks x 2, waiters look again before they sleep",
+        preemptions: Some(2),
+        tasks: &[
+            &[spin('A', Strict), step('B', Open)],
+            &[spin('B', Grace), step('A', Signal)],
+            &[step('A', Open), step('B', GraceSignal)],
+        ],
+    },
+    Scenario {
+        name: "grace",
+        what: "3 tasks x 2, mixed states, grace ends at any time",
+        preemptions: Some(2),
+        tasks: &[
+            &[step('A', Grace), step('A', Grace)],
+            &[step('B', Grace), step('A', Grace)],
+            &[step('A', Grace), step('B', Grace)],
+        ],
+    },
+    Scenario {
+        name: "open",
+        what: "3 tasks x 2, mixed states, grace = off",
+        preemptions: Some(2),
+        tasks: &[
+            &[step('A', Open), step('B', Open)],
+            &[step('B', Open), step('A', Open)],
+            &[step('A', Open), step('A', Open)],
+        ],
+    },
+    Scenario {
+        name: "cancel",
+        what: "3 tasks x 2, a waiter gives up at any time",
+        preemptions: Some(2),
+        tasks: &[
+            &[step('A', Open), step('B', Open)],
+            &[step('B', Signal), step('A', Signal)],
+            &[step('A', Open), step('B', Signal)],
+        ],
+    },
+    Scenario {
+        name: "try",
+        what: "3 tasks x 2, trylocks in between",
+        preemptions: Some(2),
+        tasks: &[
+            &[step('A', Try), step('B', Try)],
+            &[step('B', Grace), step('A', Grace)],
+            &[step('A', Strict), step('B', Try)],
+        ],
+    },
+    Scenario {
+        name: "grace-1",
+        what: "2 tasks, one's grace ends at any time",
+        preemptions: None,
+        tasks: &[&[step('A', Grace)], &[step('B', Grace)]],
+    },
 ];
 
 type Run = fn(&'static Scenario);
 
 macro_rules! variants {
-    ($($name:ident $file:literal)*) => {
+    ($($name:ident $file:literal $why:literal)*) => {
         $(mod $name {
+            pub use crate::real::types;
             pub mod core {
                 include!($file);
             }
@@ -186,7 +204,8 @@ macro_rules! variants {
                 include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/scenarios.rs"));
             }
         })*
-        const MUTANTS: &[(&str, Run)] = &[$((stringify!($name), $name::scenarios::run)),*];
+        const MUTANTS: &[(&str, Run, &str)] =
+            &[$((stringify!($name), $name::scenarios::run, $why)),*];
     };
 }
 
@@ -199,7 +218,11 @@ fn explore(scenario: &'static Scenario, run: Run) {
     let mut builder = loom::model::Builder::new();
     builder.max_threads = 4;
     builder.max_branches = 10_000;
-    builder.preemption_bound = Some(scenario.preemptions);
+    builder.preemption_bound = match env::var("PREEMPTIONS") {
+        // To try how far one gets.
+        Ok(n) => n.parse().ok(),
+        Err(_) => scenario.preemptions,
+    };
     // A failure unwinds through loom; the count must come out first.
     std::panic::set_hook(Box::new(|info| {
         let text = info.to_string();
@@ -227,6 +250,77 @@ fn child(scenario: &str, variant: &str) -> (bool, String) {
     (out.status.success(), text)
 }
 
+/// Checks one scenario and says what came of it.
+fn check(s: &Scenario, total: &AtomicU64) -> bool {
+    let start = Instant::now();
+    let (ok, text) = child(s.name, "real");
+    if ok {
+        total.fetch_add(text.parse().unwrap_or(0), Ordering::Relaxed);
+        let bound = match s.preemptions {
+            Some(n) => format!("those with up to {n} preemptions"),
+            None => String::from("all there are"),
+        };
+        println!(
+            "PASS {}: {text} interleavings, {bound}, in {} s ({})",
+            s.name,
+            start.elapsed().as_secs(),
+            s.what
+        );
+    } else {
+        println!("FAIL {}: after {text} ({})", s.name, s.what);
+    }
+    ok
+}
+
+/// Whether the model finds a mutant, in one scenario, which one is of no importance; but what it finds must be
+/// what is wrong.
+fn caught(name: &str, why: &str) -> bool {
+    let mut others = Vec::new();
+    let caught = SCENARIOS.iter().find_map(|s| {
+        let (ok, text) = child(s.name, name);
+        if ok {
+            return None;
+        }
+        let text: String = text.chars().take(110).collect();
+        if text.contains(why) {
+            return Some((s.name, text));
+        }
+        others.push(format!("{}: {text}", s.name));
+        None
+    });
+    match caught {
+        Some((scenario, text)) => {
+            println!("PASS mutant {name}: caught by {scenario}, interleaving {text}");
+            return true;
+        }
+        None if others.is_empty() => println!("FAIL mutant {name}: not caught"),
+        None => println!(
+            "FAIL mutant {name}: never for \"{why}\", but {}",
+            others.join("; ")
+        ),
+    }
+    false
+}
+
+/// Calls `work` for each item, for as many at a time as there are processors. Returns how often that was well and
+/// how often not.
+fn beside<T: Sync>(items: &[T], work: impl Fn(&T) -> bool + Sync) -> (usize, usize) {
+    let (next, passed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, |n| n.get()) {
+            scope.spawn(|| {
+                while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if work(item) {
+                        passed.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    let passed = passed.into_inner();
+    (passed, items.len() - passed)
+}
+
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
     if let Some(name) = args.first() {
@@ -239,44 +333,11 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
 
-    let (mut passed, mut failed) = (0, 0);
-    let mut total = 0;
-    for s in SCENARIOS {
-        let start = Instant::now();
-        let (ok, text) = child(s.name, "real");
-        if ok {
-            passed += 1;
-            total += text.parse::<u64>().unwrap_or(0);
-            println!(
-                "PASS {}: {text} interleavings in {} s ({})",
-                s.name,
-                start.elapsed().as_secs(),
-                s.what
-            );
-        } else {
-            failed += 1;
-            println!("FAIL {}: after {text} ({})", s.name, s.what);
-        }
-    }
-    println!("{total} interleavings explored");
-    for (name, _) in MUTANTS {
-        // The model needs to find it in one scenario. Which one is of no importance.
-        let caught = SCENARIOS.iter().find_map(|s| {
-            let (ok, text) = child(s.name, name);
-            (!ok).then_some((s.name, text))
-        });
-        match caught {
-            Some((scenario, text)) => {
-                passed += 1;
-                let text: String = text.chars().take(110).collect();
-                println!("PASS mutant {name}: caught by {scenario}, interleaving {text}");
-            }
-            None => {
-                failed += 1;
-                println!("FAIL mutant {name}: not caught");
-            }
-        }
-    }
+    let total = AtomicU64::new(0);
+    let real = beside(SCENARIOS, |s| check(s, &total));
+    println!("{} interleavings explored", total.into_inner());
+    let mutants = beside(MUTANTS, |(name, _, why)| caught(name, why));
+    let (passed, failed) = (real.0 + mutants.0, real.1 + mutants.1);
     println!("model: {passed} passed, {failed} failed");
     if failed == 0 {
         ExitCode::SUCCESS

@@ -5,6 +5,9 @@
 #[path = "../../lock/core.rs"]
 pub mod core;
 
+#[path = "../../lock/types.rs"]
+pub mod types;
+
 pub mod env {
     include!("env.rs");
 }

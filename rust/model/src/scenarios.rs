@@ -2,8 +2,9 @@
 
 // What the tasks do. Included once per variant of `core.rs`.
 
-use super::core::{GiveUp, Raw, State, Woken};
+use super::core::Raw;
 use super::env::{reset, Inner, Wait};
+use super::types::{GiveUp, State, Woken};
 use crate::{ghost, Scenario, Step, Until};
 use loom::{cell::UnsafeCell, sync::Arc, thread};
 

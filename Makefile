@@ -13,7 +13,7 @@ MAKEFLAGS += --no-print-directory
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := modules
-.PHONY: help modules modules_install clean distclean demo check kunit fstests model bench shell mutants peers rust-analyzer FORCE
+.PHONY: help modules modules_install install uninstall clean distclean demo check kunit fstests model bench shell mutants peers rustdoc rust-analyzer FORCE
 
 ifdef KDIR
 # A kernel of one's own: as any out-of-tree module, in this directory unless MO= names another.
@@ -21,7 +21,7 @@ KBUILD := $(MAKE) -C $(KDIR) M=$(CURDIR) $(if $(MO),MO=$(MO)) $(if $(LLVM),LLVM=
 
 modules modules_install: FORCE
 	@scripts/build $(KDIR) $@ $(if $(MO),MO=$(abspath $(MO))) $(if $(LLVM),LLVM=$(LLVM)) \
-		$(if $(CLIPPY),CLIPPY=$(CLIPPY)) $(if $(INSTALL_MOD_PATH),INSTALL_MOD_PATH=$(INSTALL_MOD_PATH))
+		$(if $(TESTS),TESTS=$(TESTS)) $(if $(CLIPPY),CLIPPY=$(CLIPPY)) $(if $(INSTALL_MOD_PATH),INSTALL_MOD_PATH=$(INSTALL_MOD_PATH))
 clean: FORCE
 	@$(KBUILD) clean
 else
@@ -32,6 +32,13 @@ modules_install:
 clean:
 	@scripts/clean
 endif
+
+# The tools and the man pages. With KDIR= the tools are those that were built with the module.
+install:
+	@$(for_install) scripts/install
+uninstall:
+	@$(for_install) scripts/install --remove
+for_install = KDIR='$(KDIR)' MO='$(MO)' LLVM='$(LLVM)' DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' sbindir='$(sbindir)' mandir='$(mandir)'
 
 help:
 	@sed '1,2d; s/^# \?//' scripts/help.txt
@@ -57,5 +64,7 @@ peers:
 	@scripts/peers
 shell:
 	@scripts/vm --config $(CONFIG) --tty --timeout 86400 -- bash -i
+rustdoc:
+	@echo "$$(DOC=1 scripts/module $(VM) $(CONFIG))/mod/rust/doc"
 rust-analyzer:
 	@scripts/rust-analyzer

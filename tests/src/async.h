@@ -26,6 +26,8 @@ struct queue {
 	struct iocb iocb[QUEUE_MAX];
 	unsigned int next;
 	int ring;
+	bool hold;		/* io_uring: requests wait for queue_flush() */
+	unsigned int held;
 	unsigned int *sq_tail, *sq_mask, *sq_array, *cq_head, *cq_tail, *cq_mask;
 	struct io_uring_sqe *sqes;
 	struct io_uring_cqe *cqes;
@@ -43,7 +45,8 @@ static UNUSED enum engine engine_of(const char *name)
 	die("no engine '%s'", name);
 }
 
-static UNUSED void queue_init(struct queue *q, enum engine engine)
+/* `setup`: IORING_SETUP_*, for io_uring. */
+static UNUSED void queue_init_as(struct queue *q, enum engine engine, unsigned int setup)
 {
 	struct io_uring_params p;
 	unsigned char *sq, *cq;
@@ -55,6 +58,7 @@ static UNUSED void queue_init(struct queue *q, enum engine engine)
 	if (engine != URING && engine != FIXED)
 		return;
 	memset(&p, 0, sizeof(p));
+	p.flags = setup;
 	q->ring = (int)syscall(__NR_io_uring_setup, QUEUE_MAX, &p);
 	if (q->ring < 0)
 		die("io_uring_setup");
@@ -75,12 +79,25 @@ static UNUSED void queue_init(struct queue *q, enum engine engine)
 	q->cqes = (struct io_uring_cqe *)(cq + p.cq_off.cqes);
 }
 
+static UNUSED void queue_init(struct queue *q, enum engine engine)
+{
+	queue_init_as(q, engine, 0);
+}
+
 /* For FIXED: the one buffer that all I/O lies in. 0 or an errno. */
 static UNUSED int queue_register(struct queue *q, void *base, size_t len)
 {
 	struct iovec iov = { base, len };
 
 	return syscall(__NR_io_uring_register, q->ring, IORING_REGISTER_BUFFERS, &iov, 1) ? errno : 0;
+}
+
+/* Submits, all at once, what was held back. */
+static UNUSED void queue_flush(struct queue *q)
+{
+	if (q->held && syscall(__NR_io_uring_enter, q->ring, q->held, 0, 0, NULL, 0) != (long)q->held)
+		die("io_uring_enter");
+	q->held = 0;
 }
 
 static UNUSED void queue_submit(struct queue *q, bool write, int fd, const struct iovec *iov, unsigned int n,
@@ -136,13 +153,23 @@ static UNUSED void queue_submit(struct queue *q, bool write, int fd, const struc
 		}
 		q->sq_array[tail & *q->sq_mask] = tail & *q->sq_mask;
 		__atomic_store_n(q->sq_tail, tail + 1, __ATOMIC_RELEASE);
-		if (syscall(__NR_io_uring_enter, q->ring, 1, 0, 0, NULL, 0) != 1)
-			die("io_uring_enter");
+		q->held++;
+		if (!q->hold)
+			queue_flush(q);
 		return;
 	}
 }
 
 /* The next result: a count, or a negative errno. */
+/*
+ * The result was seen without a system call. User-mode Linux brings what a task sees of its memory up to date when it returns
+ * from one: a page that a worker, on another processor, has had to copy for it would still be the old one.
+ */
+static UNUSED void see_memory(void)
+{
+	syscall(__NR_getppid);
+}
+
 static UNUSED long queue_wait(struct queue *q, uint64_t *tag)
 {
 	struct io_event ev;
@@ -156,8 +183,9 @@ static UNUSED long queue_wait(struct queue *q, uint64_t *tag)
 		return q->ready[q->nready].res;
 	}
 	if (q->engine == AIO) {
-		if (syscall(__NR_io_getevents, q->ctx, 1, 1, &ev, NULL) != 1)
-			die("io_getevents");
+		while (syscall(__NR_io_getevents, q->ctx, 1, 1, &ev, NULL) != 1)
+			if (errno != EINTR)
+				die("io_getevents");
 		*tag = ev.data;
 		return (long)ev.res;
 	}
@@ -169,6 +197,7 @@ static UNUSED long queue_wait(struct queue *q, uint64_t *tag)
 	*tag = q->cqes[head & *q->cq_mask].user_data;
 	res = q->cqes[head & *q->cq_mask].res;
 	__atomic_store_n(q->cq_head, head + 1, __ATOMIC_RELEASE);
+	see_memory();
 	return res;
 }
 

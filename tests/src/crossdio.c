@@ -9,9 +9,12 @@
  * in turn); a third region is both at once, for which only count and end matter. The sources are evicted before
  * every other round. -P private mappings, -T threads of one process instead of processes, -S every task
  * writes from its own file (disjoint), -e aio or uring keeps four times eight writes in flight.
+ *
+ * It is a hang if a process finishes no round for 20 s (times TIME_FACTOR).
  */
 #include "async.h"
 #include <pthread.h>
+#include <signal.h>
 #include <sys/wait.h>
 
 static unsigned int tasks = 2, pages = 4;
@@ -23,6 +26,18 @@ static const char *dir;
 #define SLOTS 8u
 static size_t region(unsigned int n) { return n * SLOTS * (pages + 1) * PAGE; }
 static size_t slot(uint64_t n) { return n % SLOTS * (pages + 1) * PAGE; }
+
+static unsigned int patience = 20;
+
+static void stuck(int sig)
+{
+	static const char msg[] = "HANG: no round was finished\n";
+
+	(void)sig;
+	if (write(1, msg, sizeof(msg) - 1) < 0)
+		_exit(3);
+	_exit(1);
+}
 
 static void file_name(char *name, size_t len, unsigned int task)
 {
@@ -66,6 +81,7 @@ static int ring(unsigned int task)
 		uint64_t tag;
 		ssize_t n;
 
+		alarm(patience);
 		if (r & 1) {
 			posix_fadvise(sfd, 0, (off_t)region(1), POSIX_FADV_DONTNEED);
 			if (private)
@@ -145,6 +161,7 @@ static void *ring_thread(void *task)
 
 int main(int argc, char **argv)
 {
+	const char *tf = getenv("TIME_FACTOR");
 	bool threads = false;
 	int opt, bad = 0;
 
@@ -163,6 +180,9 @@ int main(int argc, char **argv)
 	if (optind + 1 != argc || tasks < 1 || tasks > 64)
 		die("usage: crossdio [options] DIRECTORY");
 	dir = argv[optind];
+	if (tf && atoi(tf) > 0)
+		patience *= (unsigned int)atoi(tf);
+	signal(SIGALRM, stuck);
 	for (unsigned int i = 0; i < tasks; i++) {
 		unsigned char *b = xalloc(region(3));
 		char name[4096];

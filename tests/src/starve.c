@@ -2,13 +2,16 @@
 /*
  * Does one kind of access starve the other? The worst wait of the few while the many do not pause.
  *
- *	starve [-n MANY] [-t SECONDS] [-l LIMIT-MS] readers|writers FILE
+ *	starve [-n MANY] [-t SECONDS] [-l LIMIT-MS] [-1] [-s] readers|writers FILE
  *
  * readers: MANY processes fault F in, evict it, fault again, without end; one process makes direct writes of one page.
- * writers: MANY processes make direct writes without end; one evicts and loads a page. Prints the number, the
+ * writers: MANY processes make direct writes without end; one evicts a page and loads it, or with -s stores to it. Prints the number, the
  * median and the worst latency of the one, on stderr. Before that, for comparison, alone, and with the many on another file,
  * FILE.other: what a busy machine costs without any lock in common. "starve: ok" if the worst is under the limit, or
  * at most four times that of the comparison.
+ *
+ * -1 makes no comparison and knows no limit. The many stop after SECONDS, so that even whoever is starved ends; and on stdout
+ * is "N done, worst U us".
  */
 #include "util.h"
 #include <signal.h>
@@ -21,11 +24,18 @@
 
 static const char *path;
 static char other[4096];
+static bool once, store;
+static unsigned int done;
 static struct shared {
 	atomic_bool stop;
-	_Atomic uint64_t many;
+	_Atomic uint64_t many, deadline;
 	uint32_t us[SAMPLES];
 } *sh;
+
+static bool over(void)
+{
+	return sh->stop || now_ns() >= sh->deadline;
+}
 
 static void fault_forever(unsigned int me)
 {
@@ -36,7 +46,7 @@ static void fault_forever(unsigned int me)
 	if (m == MAP_FAILED)
 		die("mmap");
 	madvise(m, PAGES * PAGE, MADV_RANDOM);
-	for (unsigned int i = me * 31; !sh->stop; i++) {
+	for (unsigned int i = me * 31; !over(); i++) {
 		/* A window of its own for each, so that a page is evicted by who faults it next. */
 		size_t at = i % PAGES * PAGE;
 
@@ -55,7 +65,7 @@ static void write_forever(unsigned int me, unsigned int many)
 	unsigned char *b = xalloc(PAGE);
 
 	memset(b, (int)me, PAGE);
-	for (unsigned int i = 0; !sh->stop; i++) {
+	for (unsigned int i = 0; !over(); i++) {
 		if (pwrite(fd, b, PAGE, (off_t)((i * many + me) % PAGES * PAGE)) != (ssize_t)PAGE)
 			die("direct write");
 		sh->many++;
@@ -74,7 +84,7 @@ static int by_value(const void *a, const void *b)
 static uint64_t measure(bool readers, unsigned int seconds, const char *title)
 {
 	uint64_t deadline = now_ns() + seconds * 1000000000ull, t0;
-	int fd = xopen(path, readers ? O_RDWR | O_DIRECT : O_RDONLY);
+	int fd = xopen(path, readers ? O_RDWR | O_DIRECT : O_RDWR);
 	unsigned char *b = xalloc(PAGE), *m = NULL;
 	volatile unsigned char sink;
 	uint64_t many = sh->many;
@@ -82,12 +92,12 @@ static uint64_t measure(bool readers, unsigned int seconds, const char *title)
 
 	memset(b, 0x77, PAGE);
 	if (!readers) {
-		m = mmap(NULL, PAGES * PAGE, PROT_READ, MAP_SHARED, fd, 0);
+		m = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 		if (m == MAP_FAILED)
 			die("mmap");
 		madvise(m, PAGES * PAGE, MADV_RANDOM);
 	}
-	for (; n < SAMPLES && (now_ns() < deadline || n < 10); n++) {
+	for (; n < SAMPLES && (now_ns() < deadline || n < (once ? 1 : 10)); n++) {
 		size_t at = n * 7u % PAGES * PAGE;
 
 		if (!readers) {
@@ -98,6 +108,8 @@ static uint64_t measure(bool readers, unsigned int seconds, const char *title)
 		if (readers) {
 			if (pwrite(fd, b, PAGE, (off_t)at) != (ssize_t)PAGE)
 				die("direct write");
+		} else if (store) {
+			*(volatile unsigned char *)(m + at) = 1;
 		} else {
 			sink = m[at];
 		}
@@ -109,6 +121,7 @@ static uint64_t measure(bool readers, unsigned int seconds, const char *title)
 	fprintf(stderr, "%-34s %7u done, median %6u us, 99%% %6u us, worst %7u us; the many did %llu\n", title, n,
 		sh->us[n / 2], sh->us[n * 99ull / 100], sh->us[n - 1],
 		(unsigned long long)(sh->many - many));
+	done = n;
 	return sh->us[n - 1];
 }
 
@@ -132,6 +145,7 @@ static uint64_t among(bool readers, unsigned int many, const char *victim, unsig
 	uint64_t worst;
 
 	sh->stop = false;
+	sh->deadline = once ? now_ns() + seconds * 1000000000ull : UINT64_MAX;
 	for (unsigned int i = 0; i < many; i++) {
 		pid_t pid = fork();
 
@@ -167,11 +181,13 @@ int main(int argc, char **argv)
 	bool readers;
 	int opt;
 
-	while ((opt = getopt(argc, argv, "n:t:l:")) != -1) {
+	while ((opt = getopt(argc, argv, "n:t:l:1s")) != -1) {
 		switch (opt) {
 		case 'n': many = parse_size(optarg); break;
 		case 't': seconds = parse_size(optarg); break;
 		case 'l': limit = parse_size(optarg); break;
+		case '1': once = true; break;
+		case 's': store = true; break;
 		default: return 2;
 		}
 	}
@@ -186,6 +202,11 @@ int main(int argc, char **argv)
 	if (sh == MAP_FAILED)
 		die("mmap");
 	make_file(path);
+	if (once) {
+		worst = among(readers, many, path, seconds, "among them");
+		printf("%u done, worst %llu us\n", done, (unsigned long long)worst);
+		return 0;
+	}
 	make_file(other);
 	measure(readers, 1, readers ? "1 direct writer, alone" : "1 faulting reader, alone");
 	base = among(readers, many, other, seconds,

@@ -2,11 +2,11 @@
 /*
  * Direct writes from a cold mapping of the same file, while others fault on it and change the address space.
  *
- *	threads [-t SECONDS] [-w WRITERS] [-r] [-e] [-P] FILE
+ *	threads [-t SECONDS] [-w WRITERS] [-r | -p] [-e] [-P] FILE
  *
  * One address space: WRITERS threads write(F) from mmap(F), disjoint, with the buffer evicted before; one thread loads
  * from a mapping of F, again and again from nothing; one maps and unmaps (an mmap_lock writer). -r the loads
- * come from another process, through process_vm_readv. -e another process evicts F from the cache without pause.
+ * come from another process, through process_vm_readv, -p through ptrace(2) and /proc/PID/mem. -e another process evicts F from the cache without pause.
  * -P private mappings. It is a hang if any of them stands still for 10 s (times TIME_FACTOR).
  */
 #include "util.h"
@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 
@@ -29,6 +30,7 @@ static struct shared {
 	_Atomic uint64_t count[WRITER + 16];
 	atomic_bool stop;
 	_Atomic int failures;
+	_Atomic pid_t victim;
 } *sh;
 
 static const char *path;
@@ -120,6 +122,60 @@ static void remote_faulter(pid_t pid)
 	_exit(0);
 }
 
+/* Looks through the eyes of a thread that does nothing else: it is stopped all the time. */
+static void tracer(pid_t pid, const _Atomic pid_t *victim)
+{
+	int fd = xopen(path, O_RDWR), mem, status;
+	char name[64];
+	uint64_t state = 6, word, want;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	while (!*victim)
+		usleep(1000);
+	snprintf(name, sizeof(name), "/proc/%d/mem", (int)pid);
+	mem = xopen(name, O_RDONLY);
+	if (ptrace(PTRACE_SEIZE, *victim, NULL, NULL) || ptrace(PTRACE_INTERRUPT, *victim, NULL, NULL) ||
+	    waitpid(*victim, &status, __WALL) < 0 || !WIFSTOPPED(status)) {
+		printf("ptrace: %s\n", errname(errno));
+		fflush(stdout);
+		sh->failures++;
+		_exit(1);
+	}
+	while (!sh->stop) {
+		/* Of the half that is never written to. */
+		size_t at = (rnd(&state) % SLOTS * SLOT_PAGES + rnd(&state) % SLOT_PAGES) * PAGE;
+
+		posix_fadvise(fd, (off_t)at, SLOT, POSIX_FADV_DONTNEED);
+		errno = 0;
+		if (sh->count[FAULTER] & 1) {
+			if (pread(mem, &word, 8, (off_t)(uintptr_t)(reader_map + at)) != 8 && !errno)
+				errno = EIO;
+		} else {
+			word = (uint64_t)ptrace(PTRACE_PEEKDATA, *victim, reader_map + at, NULL);
+		}
+		pattern_fill(&want, 8, 1, at);
+		if (errno || word != want) {
+			printf("%s: %s\n", sh->count[FAULTER] & 1 ? name : "PTRACE_PEEKDATA",
+			       errno ? errname(errno) : "wrong data");
+			fflush(stdout);
+			sh->failures++;
+			break;
+		}
+		sh->count[FAULTER]++;
+	}
+	ptrace(PTRACE_DETACH, *victim, NULL, NULL);
+	_exit(0);
+}
+
+static void *victim(void *arg)
+{
+	(void)arg;
+	sh->victim = (pid_t)syscall(__NR_gettid);
+	while (!sh->stop)
+		usleep(10000);
+	return NULL;
+}
+
 static void evictor(void)
 {
 	int fd = xopen(path, O_RDWR);
@@ -160,22 +216,23 @@ static void *mapper(void *arg)
 
 int main(int argc, char **argv)
 {
-	bool remote = false, evict = false;
+	bool remote = false, traced = false, evict = false;
 	unsigned int seconds = 3, writers = 1, patience = 10, still[WRITER + 16] = {0};
 	uint64_t seen[WRITER + 16] = {0}, deadline;
 	const char *tf = getenv("TIME_FACTOR");
 	pthread_t t[20];
 	unsigned int nt = 0;
-	pid_t kids[2];
+	pid_t kids[3];
 	unsigned int nkids = 0;
 	unsigned char *b;
 	int opt, fd;
 
-	while ((opt = getopt(argc, argv, "t:w:reP")) != -1) {
+	while ((opt = getopt(argc, argv, "t:w:rpeP")) != -1) {
 		switch (opt) {
 		case 't': seconds = parse_size(optarg); break;
 		case 'w': writers = parse_size(optarg); break;
 		case 'r': remote = true; break;
+		case 'p': traced = true; break;
 		case 'e': evict = true; break;
 		case 'P': private = true; break;
 		default: return 2;
@@ -205,16 +262,26 @@ int main(int argc, char **argv)
 		if (!kids[nkids++])
 			remote_faulter(parent);
 	}
+	if (traced) {
+		pid_t parent = getpid();
+
+		kids[nkids] = fork();
+		if (!kids[nkids++])
+			tracer(parent, &sh->victim);
+	}
 	if (evict) {
 		kids[nkids] = fork();
 		if (!kids[nkids++])
 			evictor();
 	}
-	for (unsigned int i = 0; i < writers; i++)
+	errno = 0;
+	for (unsigned int i = 0; i < writers && !errno; i++)
 		errno = pthread_create(&t[nt++], NULL, writer, (void *)(intptr_t)i);
-	if (!remote)
-		errno = pthread_create(&t[nt++], NULL, faulter, NULL);
-	errno = pthread_create(&t[nt++], NULL, mapper, NULL);
+	if (!remote && !traced)
+		errno = errno ? errno : pthread_create(&t[nt++], NULL, faulter, NULL);
+	if (traced)
+		errno = errno ? errno : pthread_create(&t[nt++], NULL, victim, NULL);
+	errno = errno ? errno : pthread_create(&t[nt++], NULL, mapper, NULL);
 	if (errno)
 		die("pthread_create");
 
@@ -250,8 +317,12 @@ int main(int argc, char **argv)
 	sh->stop = true;
 	for (unsigned int i = 0; i < nt; i++)
 		pthread_join(t[i], NULL);
-	for (unsigned int i = 0; i < nkids; i++)
-		waitpid(kids[i], NULL, 0);
+	for (unsigned int i = 0; i < nkids; i++) {
+		int status;
+
+		if (waitpid(kids[i], &status, 0) != kids[i] || status)
+			sh->failures++;
+	}
 	if (getenv("VERBOSE"))
 		fprintf(stderr, "writer %llu faulter %llu mapper %llu evictor %llu\n",
 			(unsigned long long)sh->count[WRITER], (unsigned long long)sh->count[FAULTER],

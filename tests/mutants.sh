@@ -1,8 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Do the tests notice when the module is wrong? Builds it with one deliberate mistake at a time and runs the test that has
-# to fail then. Runs on the host: tests/mutants.sh [-l] [MUTANT]...
+# Do the tests notice when the module is wrong? Each tests/mutants/*.patch is a deliberate mistake; its head says
+#
+#	What:	what is wrong
+#	Fails:	what has to fail then: "tests NNN" (tests/run NNN), "kunit GLOB" (those of the suites), or "lock NAME"
+#		(tests/lock/NAME.sh)
+#	Why:	a regular expression for what it must complain of. To fail for another reason is not to notice.
+#
+# They are applied to a copy, one at a time, and that is built and run; there are two such copies. Runs on the host: tests/mutants.sh [-l] [MUTANT]...
 #
 # Environment: VM, the test kernel (default um).
 
@@ -10,44 +16,106 @@ export LC_ALL=C
 top=$(cd "$(dirname "$0")/.." && pwd) || exit 1
 arch=${VM:-um}
 
-# mutant, the tests of which one must fail, what is wrong in it
-mutants=(
-	"marker_ignored|001|the fault handler does not look at the marker"
-	"pin_after_block|005|the buffer is pinned under Block"
-	"pin_after_block|007|the buffer is pinned under Block"
-	"add_across_copy|003|Add is held across the copy of a buffered write"
-	"sleep_with_folio_locked|014|read_folio sleeps on the lock with the folio locked"
-	"block_dropped_early|060|an asynchronous write gives up Block before it is complete"
-)
+head_of() { sed -n "s/^$1: *//p;/^---/q" "$top/tests/mutants/$2.patch"; }
 
+mutants=()
+for patch in "$top"/tests/mutants/*.patch; do
+	name=${patch##*/}
+	mutants+=("${name%.patch}")
+done
 if [ "$1" = -l ]; then
-	for m in "${mutants[@]}"; do
-		IFS='|' read -r name tests what <<<"$m"
-		echo "$name: $what (tests/run $tests)"
+	for name in "${mutants[@]}"; do
+		echo "$name: $(head_of What "$name") ($(head_of Fails "$name"): $(head_of Why "$name"))"
 	done
 	exit 0
 fi
+[ $# = 0 ] || mutants=("$@")
 
-log=$(mktemp /tmp/toyfs-mutants.XXXXXX) || exit 1
-trap 'rm -f "$log"' EXIT
-passed=0 failed=0
-for m in "${mutants[@]}"; do
-	IFS='|' read -r name tests what <<<"$m"
-	[ $# -gt 0 ] && [[ " $* " != *" $name "* ]] && continue
-	# shellcheck disable=SC2086
-	MUTANT=$name "$top/scripts/vm" --arch "$arch" --timeout 300 -- "$top/tests/run" $tests >"$log" 2>&1
-	status=$?
-	# A run that never came to the tests (a build that failed, say) has caught nothing.
-	caught=$(sed -nE 's,^FAIL (toyfs/[0-9]{3}) \((.*)\) \[(.*)\].*,by \1 in \3: \2,p' "$log" | head -n 1)
-	hint=$(grep -oE -m 1 'HANG: .*|possible circular locking dependency detected|possible recursive locking detected' "$log")
-	if [ $status -ne 0 ] && [ -n "$caught" ]; then
-		echo "PASS mutant/$name ($what) caught $caught${hint:+; $hint}"
-		passed=$((passed + 1))
-	else
-		echo "FAIL mutant/$name ($what) not caught by $tests, status $status"
-		tail -n 30 "$log" | sed 's/^/    /'
-		failed=$((failed + 1))
-	fi
-done
+# Always the same place, so that it is built anew only as far as a mutant reaches; nobody else's.
+cache=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/toyfs
+base=$cache/mutants-$(echo "$top" | sha256sum | cut -c1-12)
+mkdir -p "$cache/lock" || exit 1
+exec 9>"$cache/lock/${base##*/}"
+flock 9
+trap 'rm -rf "$base"' EXIT
+rm -rf "$base"
+
+# copy: the work tree, without times: what an earlier run built is older.
+copy()
+{
+	mkdir -p "$work/tree" || return
+	(cd "$top" && git ls-files -z --cached --others --exclude-standard | while IFS= read -rd '' f; do
+		[ ! -f "$f" ] || printf '%s\0' "$f"
+	done | tar --null -cf - -T -) | tar -C "$work/tree" -xmf - || return
+	cd "$work/tree" && export GIT_CEILING_DIRECTORIES=$work
+}
+
+# Runs what has to fail.
+try()
+{
+	local what=$1
+	shift
+	case $what in
+	tests)
+		scripts/vm --arch "$arch" --timeout 300 -- tests/run "$@"
+		;;
+	kunit)
+		scripts/vm --arch "$arch" --timeout 120 --kunit --append "kunit.filter_glob=$1" --log "$log.kernel" -- \
+			sh -c 'insmod "$TOYFS_KO"'
+		grep -E 'not ok|KTAP' "$log.kernel"
+		! grep -q 'not ok' "$log.kernel"
+		;;
+	lock)
+		"tests/lock/$1.sh" "$arch"
+		;;
+	*)
+		echo "what is $what?"
+		;;
+	esac
+}
+
+# lane NUMBER MUTANT...: one after the other, in a copy of its own
+lane()
+{
+	local name patch what fails why begin status verdict reason
+	work=$base/$1 log=$base/$1/log said=$base/said.$1
+	shift
+	[ $# -gt 0 ] || return 0
+	copy || { echo "FAIL mutants (no copy of the sources)"; return; }
+	for name; do
+		patch=$top/tests/mutants/$name.patch
+		what=$(head_of What "$name") fails=$(head_of Fails "$name") why=$(head_of Why "$name")
+		begin=$SECONDS status=0
+		if [ -z "$why" ] || ! git apply "$patch" >"$log" 2>&1; then
+			verdict="does not apply"
+		else
+			# shellcheck disable=SC2086
+			try $fails >"$log" 2>&1 || status=$?
+			git apply -R "$patch" || exit 1
+			# A build that failed has caught nothing.
+			if [ $status = 0 ] || ! grep -qE '^FAIL |not ok' "$log"; then
+				verdict="not caught, status $status"
+			elif ! reason=$(grep -oE -m 1 -- "$why" "$log"); then
+				verdict="caught, but not for this: $why"
+			else
+				echo "PASS mutant/$name ($what): caught by $fails in $((SECONDS - begin)) s: $reason" | tee -a "$said"
+				continue
+			fi
+		fi
+		echo "FAIL mutant/$name ($what): $fails: $verdict" | tee -a "$said"
+		tail -n 60 "$log" | sed 's/^/    /'
+	done
+}
+
+# Two at a time. What they said is counted at the end.
+half=$(((${#mutants[@]} + 1) / 2)) lanes=()
+trap 'kill "${lanes[@]}" 2>/dev/null; rm -rf "$base"' EXIT
+trap 'exit 143' INT TERM
+mkdir -p "$base" || exit 1
+lane 1 "${mutants[@]:0:half}" & lanes+=($!)
+lane 2 "${mutants[@]:half}" & lanes+=($!)
+wait "${lanes[@]}"
+passed=$(cat "$base"/said.* | grep -c '^PASS ') failed=$(cat "$base"/said.* | grep -c '^FAIL ')
+[ $((passed + failed)) = ${#mutants[@]} ] || { echo "FAIL mutants (${#mutants[@]} of them)"; failed=$((failed + 1)); }
 echo "$passed passed, $failed failed, 0 skipped"
-[ $failed -eq 0 ] && [ $passed -gt 0 ]
+[ "$failed" = 0 ] && [ "$passed" -gt 0 ]

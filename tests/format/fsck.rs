@@ -5,8 +5,13 @@
 //! They build a filesystem in memory that has something of everything, and damage it.
 
 use super::*;
-use format::{checksum, get32, get64, put32, put64, Time, S_IFDIR, S_IFREG};
-use std::{panic, time::Instant};
+use std::{io, panic, time::Instant};
+use toyfs_format::{
+    checksum,
+    dir::{self, FileType},
+    get32, get64, put32, put64, ChainHeader, Extent, Inode, Region, Superblock, Time,
+    BITS_PER_BLOCK, BLOCK_SIZE, CHAIN_EXTENTS, SUPER_OFFSET, SUPER_SIZE, S_IFDIR, S_IFREG,
+};
 
 const TOTAL: u64 = 1024;
 const BIG: u64 = 4;
@@ -415,8 +420,25 @@ fn superblocks() {
 
     let mut image = good.clone();
     image.block(0)[at] = 0;
-    let failure = image.check().0.unwrap_err();
-    assert!(matches!(&failure, Failure::Damaged(why) if why.contains("block 1023 has a copy")));
+    let (result, lines) = image.check();
+    let summary = result.unwrap();
+    assert_eq!((summary.errors, summary.dirty), (1, true));
+    assert!(lines[0].contains("block 1023 has a copy"));
+
+    // Either sector of a change of state that was torn.
+    for (word, crc_of) in [(1, 2), (2, 1)] {
+        let mut image = good.clone();
+        put32(image.block(0), at + 160, crc_of);
+        image.seal();
+        put32(image.block(0), at + 160, word);
+        let (result, lines) = image.check();
+        let summary = result.unwrap();
+        assert_eq!((summary.errors, summary.dirty), (0, true));
+        assert!(lines[0].contains("torn"));
+    }
+
+    let mut image = good.clone();
+    image.block(0)[at] = 0;
 
     image.block(TOTAL - 1).fill(0);
     let failure = image.check().0.unwrap_err();

@@ -6,6 +6,7 @@
 
 As root, with toyfs loaded; DEVICE is overwritten. Each round damages some words of the metadata of a small
 filesystem, makes the checksums good again (mostly), mounts it, reads and changes what it can, and unmounts it.
+Then come images that are made to keep the kernel busy, or to count beyond what it can count.
 Anything may fail with an error, EUCLEAN most likely. What must not happen is for others to notice: a complaint of
 the kernel, a hang, or a mount that cannot be undone. Prints how many rounds got how far.
 """
@@ -182,6 +183,95 @@ def use(root, rng):
     attempt(os.statvfs, root)
 
 
+def sealed(part, checksum, seed):
+    part[checksum : checksum + 4] = bytes(4)
+    struct.pack_into("<I", part, checksum, crc(seed, part) ^ 0xFFFFFFFF)
+    return part
+
+
+def hostile(device, root):
+    """Images that break no rule, or only one, and are hard to swallow."""
+    blocks, count = 40000, 30000
+    subprocess.run(["mkfs.toyfs", "-q", "-f", "-N", "256", device, str(blocks)], check=True)
+    mount(device, root)
+    os.makedirs(f"{root}/dir/sub")
+    with open(f"{root}/dir/file", "w") as f:
+        f.write("x")
+    ino = os.stat(f"{root}/dir").st_ino
+    umount(root)
+    with open(device, "r+b", buffering=0) as dev:
+        sb = os.pread(dev.fileno(), 1024, SUPER)
+        seed = crc(0xFFFFFFFF, sb[168:184])
+        at = struct.unpack_from("<Q", sb, 88)[0] * BLOCK + ino * 256
+        data = struct.unpack_from("<Q", sb, 120)[0]
+        good = os.pread(dev.fileno(), 256, at)
+    first = struct.unpack_from("<Q", good, 168)[0]
+
+    def write(*parts):
+        with open(device, "r+b", buffering=0) as dev:
+            for where, what in parts:
+                os.pwrite(dev.fileno(), what, where)
+            os.fsync(dev.fileno())
+
+    def inode(*fields):
+        raw = bytearray(good)
+        for form, offset, value in fields:
+            struct.pack_into(form, raw, offset, value)
+        return at, sealed(raw, 4, seed)
+
+    def expect(what, error, operation, *args):
+        try:
+            operation(*args)
+            got = 0
+        except OSError as e:
+            got = e.errno
+        assert got == error, f"{what}: {got}"
+
+    # Link counts, of which one more is none.
+    for nlink, wanted in (0xFFFFFFFF, errno.EUCLEAN), (0x80000000, errno.EUCLEAN), (0x7FFFFFFF, errno.EMLINK):
+        write(inode(("<I", 28, nlink)))
+        mount(device, root)
+        expect(f"{nlink} links", wanted, os.mkdir, f"{root}/dir/new")
+        umount(root)
+    # Sizes of a directory: more blocks than one may have, than it has, than the device has.
+    for size in 1 << 40, ((1 << 16) + 1) * BLOCK, (1 << 16) * BLOCK:
+        write(inode(("<Q", 40, size)))
+        mount(device, root)
+        expect(f"directory of {size} bytes", errno.EUCLEAN, os.stat, f"{root}/dir/none")
+        umount(root)
+    write(inode(("<Q", 48, blocks + 1), ("<I", 108, 1)))
+    mount(device, root)
+    expect("more blocks than the device has", errno.EUCLEAN, os.stat, f"{root}/dir")
+    umount(root)
+    # A directory of very many extents, all of them the same block.
+    extents = [struct.pack("<QQII", i, first, 1, 0) for i in range(count)]
+    chain = data + 100
+    parts, rest = [], extents[4:]
+    length = -(-len(rest) // 169)
+    for seq in range(length):
+        piece = rest[seq * 169 : (seq + 1) * 169]
+        raw = bytearray(BLOCK)
+        following = chain + seq + 1 if seq + 1 < length else 0
+        struct.pack_into("<4sIQQII", raw, 0, b"TFEX", 0, ino, following, len(piece), seq)
+        raw[32 : 32 + 24 * len(piece)] = b"".join(piece)
+        parts.append(((chain + seq) * BLOCK, sealed(raw, 4, seed)))
+    raw = bytearray(inode(("<Q", 40, count * BLOCK), ("<Q", 48, count + length), ("<I", 108, count),
+                          ("<Q", 112, chain), ("<I", 120, length))[1])
+    raw[160:256] = b"".join(extents[:4])
+    write(*parts, (at, sealed(raw, 4, seed)))
+    mount(device, root)
+    assert os.stat(f"{root}/dir/file").st_size == 1
+    # A lookup reads all of it; one that is killed ends at once.
+    expect("lookup", errno.ENOENT, os.stat, f"{root}/dir/none")
+    children = [subprocess.Popen(["stat", *(f"{root}/dir/none{j}-{i}" for i in range(200))],
+                                 stderr=subprocess.DEVNULL) for j in range(2)]
+    for child in children:
+        child.kill()
+        child.wait(timeout=60)
+    attempt(os.mkdir, f"{root}/dir/new")
+    umount(root)
+
+
 def main():
     device, rounds = sys.argv[1], int(sys.argv[2])
     seed = int(sys.argv[3]) if len(sys.argv) > 3 else 1
@@ -218,6 +308,7 @@ def main():
         status = subprocess.run(["fsck.toyfs", "-n", device], stdout=subprocess.DEVNULL,
                                 stderr=subprocess.DEVNULL, timeout=60).returncode
         assert status in (0, 4, 8), status
+    hostile(device, root)
     os.rmdir(root)
     names = ", ".join(f"{errno.errorcode.get(e, e)} {n}" for e, n in sorted(errors.items()))
     print(f"mount fuzz: {rounds} rounds, {mounted} could be mounted; errors: {names}")

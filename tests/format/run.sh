@@ -38,23 +38,29 @@ rust()
 
 checked=(-C opt-level=2 -C overflow-checks=on -C debug-assertions=on)
 
+# The crates that the tests share.
+crates()
+{
+	rust "${checked[@]}" --crate-type rlib --crate-name toyfs_format "$here/../../rust/format/lib.rs" &&
+		rust "${checked[@]}" --crate-type rlib --crate-name toyfs_tools -L . --extern toyfs_format \
+			"$here/../../rust/tools/common/lib.rs" &&
+		rust "${checked[@]}" --crate-type rlib --crate-name kernel "$here/kernel.rs"
+}
+
 logic()
 {
-	rust "${checked[@]}" --crate-type rlib --crate-name kernel -o libkernel.rlib "$here/kernel.rs" &&
-		rust "${checked[@]}" --test --extern kernel=libkernel.rlib -o logic "$here/logic.rs" &&
-		./logic
+	rust "${checked[@]}" --test -L . --extern toyfs_format --extern kernel -o logic "$here/logic.rs" && ./logic
 }
 
 fsck_unit()
 {
-	rust "${checked[@]}" --test -o fsck_unit "$here/../../rust/tools/fsck.rs" && ./fsck_unit
+	rust "${checked[@]}" --test -L . --extern toyfs_format --extern toyfs_tools -o fsck_unit "$here/../../rust/tools/fsck.rs" &&
+		./fsck_unit
 }
 
 build_tools()
 {
-	mkdir bin &&
-		rust -O -o bin/mkfs.toyfs "$here/../../rust/tools/mkfs.rs" &&
-		rust -O -o bin/fsck.toyfs "$here/../../rust/tools/fsck.rs"
+	"$here/../../scripts/tools" --here "$tmp/bin"
 }
 
 # expect STATUS PATTERN COMMAND...: the command must exit so, with the pattern in its output.
@@ -112,7 +118,7 @@ arguments()
 		expect 1 'bad UUID' mkfs.toyfs -U 123 img && expect 1 'bad size' mkfs.toyfs img x &&
 		expect 1 'bad size' mkfs.toyfs img 99999999999999T &&
 		expect 1 'bad number' mkfs.toyfs -N 0 img && expect 1 unexpected mkfs.toyfs img 1 2 &&
-		expect 1 'longer than' mkfs.toyfs -L 012345678901234567890123456789012 img &&
+		expect 1 'unknown option --' mkfs.toyfs -f-x img && expect 1 'longer than' mkfs.toyfs -L 012345678901234567890123456789012 img &&
 		expect 1 'No such file' mkfs.toyfs none && expect 1 'neither' mkfs.toyfs . &&
 		expect 1 'neither' mkfs.toyfs /dev/null &&
 		expect 0 '^label: 01234567890123456789012345678901$' \
@@ -123,6 +129,22 @@ arguments()
 		expect 16 'no device' fsck.toyfs && expect 16 'unknown option' fsck.toyfs -z img &&
 		expect 16 unexpected fsck.toyfs img img && expect 8 'No such file' fsck.toyfs none &&
 		expect 8 'no toyfs superblock' fsck.toyfs /bin/sh && expect 0 clean fsck.toyfs -af img
+}
+
+# When a run ends at any of its writes, nothing takes what is left for the old filesystem, by its copy of the superblock.
+interrupted()
+{
+	local n
+	mkfs.toyfs -fq old 20M || return
+	for n in $(seq 100); do
+		cp old img || return
+		strace -qqo /dev/null -e trace=pwrite64 -e inject=pwrite64:error=EIO:when=$n+ mkfs.toyfs -fqL new img && break
+		cmp -sn 4096 img /dev/zero || continue
+		expect 8 'no toyfs superblock' fsck.toyfs img && continue
+		# The last write: all but the superblock is there.
+		grep -q ': 1 error, 1/' out || { echo "write $n failed"; return 1; }
+	done
+	[ "$n" -gt 4 ] && [ "$n" -lt 100 ] && expect 0 clean fsck.toyfs img
 }
 
 reproducible()
@@ -173,15 +195,35 @@ damage()
 	expect 4 'copy of it' fsck.toyfs img && expect 4 'not supported' fsck.toyfs -y img || return
 	cp good img
 	patch img 1100 x
-	expect 4 'bad superblock checksum' fsck.toyfs img || return
+	expect 4 'bad superblock checksum.*copy of it' fsck.toyfs img || return
+	# The copy, in the last block, as well.
+	patch img $((4194304 - 4096 + 1100)) x
+	expect 4 'bad superblock checksum$' fsck.toyfs img || return
+	# Of a change of state, only the sector with the checksum, and only the other one.
+	cp good img
+	patch img 1184 '\2'
+	expect 0 'superblock: torn' fsck.toyfs img && expect 0 'was not unmounted' fsck.toyfs img || return
+	# Where the superblock was, nothing is left.
+	cp good img
+	dd if=/dev/zero of=img bs=512 seek=2 count=2 conv=notrunc status=none
+	expect 4 'copy of it, which is used' fsck.toyfs img && expect 4 ': 1 error, 1/' fsck.toyfs img || return
 	cp good img
 	truncate -s 3M img
 	expect 4 'device has 768' fsck.toyfs img || return
+	# A reader who has seen enough. Errors of writing are another matter.
+	cp good img
+	patch img 1100 x
+	fsck.toyfs img 2>out | :
+	[ "${PIPESTATUS[0]}" = 4 ] && [ ! -s out ] || { echo "a broken pipe:"; cat out; return 1; }
+	fsck.toyfs --help 2>out | :
+	[ "${PIPESTATUS[0]}" = 0 ] && [ ! -s out ] || { echo "a broken pipe:"; cat out; return 1; }
+	expect 8 'standard output: No space left' sh -c 'fsck.toyfs img >/dev/full' || return
 	cp good img
 	patch img 4096 '\0'
 	expect 4 'no root directory' fsck.toyfs -n img && expect 4 '3 errors, 0/' fsck.toyfs -q img
 }
 
+crates >log 2>&1 || report crates 1
 if logic >log 2>&1; then report logic 0; else report logic 1; fi
 if fsck_unit >log 2>&1; then report fsck 0; else report fsck 1; fi
 if [ -z "$tools" ]; then
@@ -189,7 +231,7 @@ if [ -z "$tools" ]; then
 	tools=$tmp/bin
 fi
 PATH=$tools:$PATH
-for group in sizes arguments reproducible signatures damage; do
+for group in sizes arguments interrupted reproducible signatures damage; do
 	if $group >log 2>&1; then report $group 0; else report $group 1; fi
 done
 echo "format: $passed passed, $failed failed, 0 skipped"

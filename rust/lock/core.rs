@@ -87,11 +87,10 @@ use super::env::{
     Parker,
     Relaxed,
     Release,
-    Shared,
     Wait, //
 };
+use super::queue::{Batch, Queue, Waiter, GRANTED, PARKED, SPINNING};
 use super::types::{GiveUp, State, Woken};
-use core::ptr;
 
 const PHASE: u64 = 1 << 0;
 const WAIT_ANY: u64 = wait(State::Add) | wait(State::Block);
@@ -155,41 +154,6 @@ const fn spin_pays(futile: u32) -> bool {
     futile < 4 || futile % 64 == 0
 }
 
-/// The waiter is awake and looks at its stage by itself.
-const SPINNING: u32 = 0;
-/// The waiter sleeps, or is about to: who grants must wake it.
-const PARKED: u32 = 1;
-/// The waiter holds the lock. The granter does not touch the waiter any more.
-const GRANTED: u32 = 2;
-
-/// A task in a queue. Lives on the stack of that task.
-pub(crate) struct Waiter {
-    next: Shared<*const Waiter>,
-    prev: Shared<*const Waiter>,
-    queued: Shared<bool>,
-    /// Has waited longer than its grace, and is a reason for a shut door.
-    overdue: Shared<bool>,
-    stage: Atomic<u32>,
-    state: State,
-    since: u64,
-    parker: Parker,
-}
-
-impl Waiter {
-    fn new(state: State, since: u64) -> Self {
-        Self {
-            next: Shared::new(ptr::null()),
-            prev: Shared::new(ptr::null()),
-            queued: Shared::new(false),
-            overdue: Shared::new(false),
-            stage: Atomic::<u32>::new(SPINNING),
-            state,
-            since,
-            parker: Parker::new(),
-        }
-    }
-}
-
 /// What somebody who waits looks like to [`Raw::inspect`].
 pub(crate) struct Waiting<'a> {
     /// What it waits for.
@@ -215,10 +179,6 @@ pub struct Snapshot {
     pub shut: [bool; 2],
 }
 
-/// Waiters that hold the lock and do not know it yet.
-#[must_use]
-struct Batch(*const Waiter);
-
 /// There was no hold to release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NotHeld;
@@ -229,8 +189,8 @@ pub(crate) struct NotHeld;
 #[repr(C)]
 pub(crate) struct Raw {
     pub(super) word: Atomic<u64>,
-    /// The oldest waiter of each state. Circular, doubly linked. Protected by `inner`.
-    pub(super) queue: [Shared<*const Waiter>; 2],
+    /// The waiters for each state. Protected by `inner`.
+    pub(super) queue: [Queue; 2],
     pub(super) inner: Inner,
     /// How many waits in a row have spun for nothing.
     pub(super) futile_spins: Hint,
@@ -247,7 +207,7 @@ impl Raw {
     pub(crate) const fn new(inner: Inner) -> Self {
         Self {
             word: Atomic::<u64>::new(0),
-            queue: [Shared::new(ptr::null()), Shared::new(ptr::null())],
+            queue: [Queue::new(), Queue::new()],
             inner,
             futile_spins: Hint::new(),
         }
@@ -427,7 +387,7 @@ impl Raw {
         // was granted or has left the queue.
         let batch = unsafe {
             waiter.overdue.set(overdue);
-            self.push(waiter);
+            self.queue[s.index()].push(waiter);
             // The word may have been caught in the middle of a hand-over.
             self.admit()
         };
@@ -459,12 +419,12 @@ impl Raw {
             if !waiter.queued.get() {
                 return false;
             }
-            self.unlink(waiter);
+            self.queue[s.index()].unlink(waiter);
             let mut gone = 0;
-            if self.queue[s.index()].get().is_null() {
+            if self.queue[s.index()].is_empty() {
                 gone |= wait(s);
             }
-            if waiter.overdue.get() && !self.any_overdue(s) {
+            if waiter.overdue.get() && !self.queue[s.index()].any_overdue() {
                 gone |= shut(s.other());
             }
             self.clear(gone);
@@ -497,14 +457,14 @@ impl Raw {
                 last
             };
             if w & wait(s) == 0 || (holds(w) != 0 && w & shut(s) != 0) {
-                return Batch(ptr::null());
+                return Batch::none();
             }
             // SAFETY: The inner lock is held.
-            let n = unsafe { self.count(s) };
+            let n = unsafe { self.queue[s.index()].count() };
             let new = entered(w & !(wait(s) | shut(s.other())), s, n);
             match self.word.cmpxchg(w, new, Acquire) {
                 // SAFETY: The inner lock is held.
-                Ok(_) => return unsafe { self.detach(s) },
+                Ok(_) => return unsafe { self.queue[s.index()].detach() },
                 Err(now) => w = now,
             }
         }
@@ -547,7 +507,7 @@ impl Raw {
         for s in [State::Add, State::Block] {
             // SAFETY: The inner lock is held.
             unsafe {
-                self.each(s, |w| {
+                self.queue[s.index()].each(|w| {
                     f(Waiting {
                         state: w.state,
                         since: w.since,
@@ -558,146 +518,5 @@ impl Raw {
             };
         }
         self.snapshot()
-    }
-
-    /// # Safety
-    ///
-    /// The inner lock must be held.
-    unsafe fn each(&self, s: State, mut f: impl FnMut(&Waiter)) {
-        // SAFETY: The inner lock is held, so every waiter in the queue is alive and stays.
-        unsafe {
-            let first = self.queue[s.index()].get();
-            let mut at = first;
-            while !at.is_null() {
-                f(&*at);
-                at = (*at).next.get();
-                if at == first {
-                    break;
-                }
-            }
-        }
-    }
-
-    /// # Safety
-    ///
-    /// The inner lock must be held.
-    unsafe fn count(&self, s: State) -> u64 {
-        let mut n = 0;
-        // SAFETY: By the contract of this function.
-        unsafe { self.each(s, |_| n += 1) };
-        n
-    }
-
-    /// # Safety
-    ///
-    /// The inner lock must be held.
-    unsafe fn any_overdue(&self, s: State) -> bool {
-        let mut any = false;
-        // SAFETY: By the contract of this function; `overdue` is protected by the inner lock.
-        unsafe { self.each(s, |w| any |= w.overdue.get()) };
-        any
-    }
-
-    /// Appends to the queue.
-    ///
-    /// # Safety
-    ///
-    /// The inner lock must be held, and `waiter` must stay in place until it has left the queue,
-    /// and if it was granted, until its stage says so.
-    unsafe fn push(&self, waiter: &Waiter) {
-        let me: *const Waiter = waiter;
-        let head = &self.queue[waiter.state.index()];
-        // SAFETY: The inner lock is held, so queued waiters are alive and stay.
-        unsafe {
-            let first = head.get();
-            if first.is_null() {
-                waiter.next.set(me);
-                waiter.prev.set(me);
-                head.set(me);
-            } else {
-                let last = (*first).prev.get();
-                waiter.next.set(first);
-                waiter.prev.set(last);
-                (*last).next.set(me);
-                (*first).prev.set(me);
-            }
-            waiter.queued.set(true);
-        }
-    }
-
-    /// Takes a waiter out of its queue.
-    ///
-    /// # Safety
-    ///
-    /// The inner lock must be held and `waiter` must be in the queue.
-    unsafe fn unlink(&self, waiter: &Waiter) {
-        let me: *const Waiter = waiter;
-        let head = &self.queue[waiter.state.index()];
-        // SAFETY: The inner lock is held, so queued waiters are alive and stay.
-        unsafe {
-            let next = waiter.next.get();
-            if next == me {
-                head.set(ptr::null());
-            } else {
-                let prev = waiter.prev.get();
-                (*prev).next.set(next);
-                (*next).prev.set(prev);
-                if head.get() == me {
-                    head.set(next);
-                }
-            }
-            waiter.queued.set(false);
-        }
-    }
-
-    /// Takes a whole queue, as a chain that ends with null.
-    ///
-    /// # Safety
-    ///
-    /// The inner lock must be held, and the word must already count the waiters as holders.
-    unsafe fn detach(&self, s: State) -> Batch {
-        let head = &self.queue[s.index()];
-        // SAFETY: The inner lock is held, so queued waiters are alive. Once off the queue they
-        // stay until their stage is GRANTED.
-        unsafe {
-            let first = head.get();
-            self.each(s, |w| w.queued.set(false));
-            if !first.is_null() {
-                (*(*first).prev.get()).next.set(ptr::null());
-            }
-            head.set(ptr::null());
-            Batch(first)
-        }
-    }
-}
-
-impl Batch {
-    /// Tells the waiters of the batch that they hold the lock.
-    fn wake(self) {
-        let mut at = self.0;
-        while !at.is_null() {
-            // SAFETY: A granted waiter stays in place until its stage says GRANTED, which only
-            // this loop makes it say, and its links belong to this loop.
-            at = unsafe {
-                let next = (*at).next.get();
-                Self::grant(at);
-                next
-            };
-        }
-    }
-
-    /// # Safety
-    ///
-    /// `at` must be a waiter of a batch that was not granted before.
-    unsafe fn grant(at: *const Waiter) {
-        // SAFETY: By the contract of this function the waiter is alive until GRANTED is stored.
-        unsafe {
-            if (*at).stage.cmpxchg(SPINNING, GRANTED, Release).is_ok() {
-                return;
-            }
-            let waker = (*at).parker.waker();
-            (*at).stage.store(GRANTED, Release);
-            waker.wake();
-        }
     }
 }

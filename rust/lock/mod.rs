@@ -45,6 +45,7 @@ mod env;
 mod ffi;
 mod handed_off;
 mod kept;
+mod queue;
 #[cfg(all(CONFIG_KUNIT = "y", not(suites_elsewhere)))]
 mod tests;
 mod types;

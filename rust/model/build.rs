@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Writes one copy of `core.rs` per mutant: a defect that the model must find.
+//! Writes one copy of `core.rs` and `queue.rs` per mutant: a defect that the model must find.
 //!
-//! A mutant is a text replaced by another. The text must be in the file exactly once, so that a
-//! change of `core.rs` cannot turn a mutant into the real thing unnoticed. To find anything else is not
+//! A mutant is a text replaced by another. The text must be in the files exactly once, so that a
+//! change of them cannot turn a mutant into the real thing unnoticed. To find anything else is not
 //! to find it: a mutant says for what the model must stop.
 
-use std::{env, fs, path::Path};
+use std::{env, fs};
 
 struct Mutant {
     name: &'static str,
@@ -26,7 +26,7 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "grant_relaxed",
         from: "(*at).stage.store(GRANTED, Release)",
-        to: "(*at).stage.store(GRANTED, Relaxed)",
+        to: "(*at).stage.store(GRANTED, super::env::Relaxed)",
         why: "Causality violation: Concurrent read and write accesses",
     },
     Mutant {
@@ -43,8 +43,8 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "grant_lost_on_cancel",
-        from: "            if !waiter.queued.get() {\n                return false;\n            }\n            self.unlink(waiter);",
-        to: "            if !waiter.queued.get() {\n                return true;\n            }\n            self.unlink(waiter);",
+        from: "            if !waiter.queued.get() {\n                return false;\n            }\n            self.queue[s.index()].unlink(waiter);",
+        to: "            if !waiter.queued.get() {\n                return true;\n            }\n            self.queue[s.index()].unlink(waiter);",
         why: "somebody still holds the lock",
     },
     Mutant {
@@ -86,31 +86,40 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "no_admission_after_cancel",
         from: "            // The door that opened, or the hand-over that now has no taker, may admit others.\n            self.admit()",
-        to: "            Batch(ptr::null())",
+        to: "            Batch::none()",
         why: "somebody is left waiting in front of an open door",
     },
 ];
 
+/// Everything that a mutant may change.
+const SOURCES: [&str; 2] = ["core", "queue"];
+
 fn main() {
-    let core = Path::new("../lock/core.rs");
-    println!("cargo:rerun-if-changed={}", core.display());
     println!("cargo:rerun-if-changed=build.rs");
-    let source = fs::read_to_string(core).expect("core.rs");
-    // An included file may not begin with inner documentation.
-    let source: String = source
-        .lines()
-        .filter(|l| !l.starts_with("//!"))
-        .map(|l| format!("{l}\n"))
-        .collect();
+    let sources = SOURCES.map(|name| {
+        let path = format!("../lock/{name}.rs");
+        println!("cargo:rerun-if-changed={path}");
+        let source = fs::read_to_string(&path).expect(&path);
+        // An included file may not begin with inner documentation.
+        source
+            .lines()
+            .filter(|l| !l.starts_with("//!"))
+            .map(|l| format!("{l}\n"))
+            .collect::<String>()
+    });
 
     let out = env::var("OUT_DIR").unwrap();
     let mut list = String::from("variants! {\n");
     for m in MUTANTS {
-        let n = source.matches(m.from).count();
-        assert_eq!(n, 1, "mutant {}: its text is {n} times in core.rs", m.name);
-        let file = format!("{out}/{}.rs", m.name);
-        fs::write(&file, source.replace(m.from, m.to)).unwrap();
-        list += &format!("    {} {:?} {:?}\n", m.name, file, m.why);
+        let n: usize = sources.iter().map(|s| s.matches(m.from).count()).sum();
+        assert_eq!(n, 1, "mutant {}: its text is {n} times there", m.name);
+        list += &format!("    {}", m.name);
+        for (name, source) in SOURCES.iter().zip(&sources) {
+            let file = format!("{out}/{}_{name}.rs", m.name);
+            fs::write(&file, source.replace(m.from, m.to)).unwrap();
+            list += &format!(" {file:?}");
+        }
+        list += &format!(" {:?}\n", m.why);
     }
     list += "}\n";
     fs::write(format!("{out}/mutants.rs"), list).unwrap();

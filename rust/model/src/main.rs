@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Model checks `rust/lock/core.rs`, compiled unchanged, over interleavings of small configurations: of the
+//! Model checks `rust/lock/core.rs` and `queue.rs`, compiled unchanged, over interleavings of small configurations: of the
 //! smallest all there are, of the others those with so many preemptions as the scenario says. Checks that
 //! the model finds the defects of the mutants, and that it is these that it finds.
 //!
@@ -191,11 +191,14 @@ const SCENARIOS: &[Scenario] = &[
 type Run = fn(&'static Scenario);
 
 macro_rules! variants {
-    ($($name:ident $file:literal $why:literal)*) => {
+    ($($name:ident $core:literal $queue:literal $why:literal)*) => {
         $(mod $name {
             pub use crate::real::types;
             pub mod core {
-                include!($file);
+                include!($core);
+            }
+            pub mod queue {
+                include!($queue);
             }
             pub mod env {
                 include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/env.rs"));

@@ -5,6 +5,9 @@
 #[path = "../../lock/core.rs"]
 pub mod core;
 
+#[path = "../../lock/queue.rs"]
+pub mod queue;
+
 #[path = "../../lock/types.rs"]
 pub mod types;
 

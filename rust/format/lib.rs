@@ -12,13 +12,14 @@
 //!
 //! `Documentation/on-disk-format.rst` describes the format for people.
 //!
-//! Each file uses only those before it: `layout` and `bytes`, `checksum`, `superblock`, `extent`, `inode`, `dir`.
+//! Each file uses only those before it: `layout`, `bits` and `bytes`, `checksum`, `superblock`, `extent`, `inode`, `dir`.
 
 // Kbuild says so to every crate of a module, and saying it twice is a warning.
 #![cfg_attr(not(MODULE), no_std)]
 #![forbid(unsafe_code)]
 #![warn(missing_docs, unreachable_pub)]
 
+pub mod bits;
 mod bytes;
 mod checksum;
 pub mod dir;

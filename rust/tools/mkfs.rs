@@ -15,7 +15,7 @@ use std::{
 };
 
 use toyfs_format::{
-    dir, Extent, Inode, Region, Superblock, Time, BITS_PER_BLOCK, BLOCK_LOG2, BLOCK_SIZE,
+    bits, dir, Extent, Inode, Region, Superblock, Time, BITS_PER_BLOCK, BLOCK_LOG2, BLOCK_SIZE,
     LABEL_LEN, MAX_BLOCKS, MAX_INODES, ROOT_INO, SUPER_MAGIC, SUPER_OFFSET, SUPER_SIZE, S_IFDIR,
 };
 use toyfs_tools::{
@@ -224,7 +224,7 @@ fn bitmap_block(base: u64, used: impl Fn(u64) -> bool) -> Vec<u8> {
     let mut block = vec![0; BLOCK_SIZE];
     for bit in 0..BITS_PER_BLOCK {
         if used(base + bit) {
-            block[bit as usize / 8] |= 1 << (bit % 8);
+            bits::assign(&mut block, bit as usize, 1, true);
         }
     }
     block

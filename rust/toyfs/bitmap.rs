@@ -5,11 +5,12 @@
 //! The bitmaps live on disk and are changed through [`BlockIo`]; in memory there is only the
 //! number of free bits of each bitmap block, so that full ones are skipped without looking.
 //!
-//! Bits are searched by hand: `kernel::bitmap` has maps of its own in words of the machine, these are bytes of a block.
+//! Bits are searched by hand, as the tools do it: `kernel::bitmap` has maps of its own in words of the machine, these are
+//! bytes of a block.
 
 use super::block::BlockIo;
 use kernel::prelude::*;
-use toyfs_format::{Region, Superblock, BITS_PER_BLOCK, BLOCK_SIZE};
+use toyfs_format::{bits, Region, Superblock, BITS_PER_BLOCK, BLOCK_SIZE};
 
 /// One bitmap: bit `i` says whether object `i` is in use.
 ///
@@ -62,45 +63,6 @@ impl Span {
     }
 }
 
-/// Value of bit `i`; bits beyond the buffer count as used.
-fn test(buf: &[u8], i: usize) -> bool {
-    buf.get(i / 8).is_none_or(|b| b & (1 << (i % 8)) != 0)
-}
-
-/// Sets or clears `len` bits from `from` on.
-fn assign(buf: &mut [u8], from: usize, len: usize, value: bool) {
-    let end = from + len;
-    let mut i = from;
-    while i < end {
-        let n = (8 - i % 8).min(end - i);
-        let mask = (((1u16 << n) - 1) << (i % 8)) as u8;
-        if let Some(b) = buf.get_mut(i / 8) {
-            if value {
-                *b |= mask;
-            } else {
-                *b &= !mask;
-            }
-        }
-        i += n;
-    }
-}
-
-/// First bit in `from..end` whose value is `value`, or `end`.
-fn next(buf: &[u8], from: usize, end: usize, value: bool) -> usize {
-    let skip = if value { 0 } else { 0xff };
-    let mut i = from;
-    while i < end {
-        if i % 8 == 0 && end - i >= 8 && buf.get(i / 8) == Some(&skip) {
-            i += 8;
-        } else if test(buf, i) == value {
-            return i;
-        } else {
-            i += 1;
-        }
-    }
-    end
-}
-
 impl Bitmap {
     /// Reads the bitmap and counts. `bits` is the number of objects, of which `first..end` are
     /// ours to hand out; the rest, and the bits after the last object, must be set on disk.
@@ -129,7 +91,9 @@ impl Bitmap {
             let lo = first.saturating_sub(base).min(BITS_PER_BLOCK) as usize;
             let hi = end.saturating_sub(base).min(BITS_PER_BLOCK) as usize;
             let all = BITS_PER_BLOCK as usize;
-            if next(&bitmap.buf, 0, lo, false) < lo || next(&bitmap.buf, hi, all, false) < all {
+            if bits::next(&bitmap.buf, 0, lo, false) < lo
+                || bits::next(&bitmap.buf, hi, all, false) < all
+            {
                 return Err(io.corrupt(format_args!(
                     "{name} bitmap: reserved {name} {base}.. marked free"
                 )));
@@ -149,7 +113,7 @@ impl Bitmap {
     /// Sets or clears the bits of `span` in `buf`, which holds that block and has the opposite
     /// value in all of them, and on disk. Changes nothing on disk or in the counts if it fails.
     fn apply(&mut self, io: &impl BlockIo, span: &Span, used: bool) -> Result {
-        assign(&mut self.buf, span.from, span.len, used);
+        bits::assign(&mut self.buf, span.from, span.len, used);
         let (first, n) = span.bytes();
         let bytes = self.buf.get(first..first + n).ok_or(EINVAL)?;
         io.write(self.region.start + span.index as u64, first, bytes)?;
@@ -192,12 +156,12 @@ impl Bitmap {
                 0
             };
             let bits = BITS_PER_BLOCK as usize;
-            let bit = next(&self.buf, from, bits, false);
+            let bit = bits::next(&self.buf, from, bits, false);
             if bit == bits {
                 continue;
             }
             let limit = max.min((bits - bit) as u64) as usize;
-            let run = next(&self.buf, bit, bit + limit, true) - bit;
+            let run = bits::next(&self.buf, bit, bit + limit, true) - bit;
             let span = Span {
                 index,
                 from: bit,
@@ -230,7 +194,7 @@ impl Bitmap {
             let span = Span::new(at, end);
             self.fetch(io, span.index)?;
             let limit = span.from + span.len;
-            if next(&self.buf, span.from, limit, false) < limit {
+            if bits::next(&self.buf, span.from, limit, false) < limit {
                 let (name, len) = (self.name, span.len);
                 return Err(io.corrupt(format_args!("{name} {at}+{len} freed, but not in use")));
             }
@@ -252,7 +216,7 @@ impl Bitmap {
             span.from / 8,
             &mut byte,
         )?;
-        Ok(test(&byte, span.from % 8))
+        Ok(bits::get(&byte, span.from % 8) == Some(true))
     }
 }
 

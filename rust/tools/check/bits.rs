@@ -2,7 +2,7 @@
 
 //! Sets of numbers.
 
-use toyfs_format::Region;
+use toyfs_format::{bits, Region};
 
 /// A set of block or inode numbers, in the bit order of the bitmaps on disk.
 pub(super) struct Bits(pub(super) Vec<u8>);
@@ -13,22 +13,14 @@ impl Bits {
     }
 
     pub(super) fn get(&self, i: u64) -> bool {
-        self.0
-            .get((i / 8) as usize)
-            .is_some_and(|b| b & (1 << (i % 8)) != 0)
+        bits::get(&self.0, i as usize) == Some(true)
     }
 
     /// Adds `i` and returns whether it was there already.
     pub(super) fn set(&mut self, i: u64) -> bool {
-        match self.0.get_mut((i / 8) as usize) {
-            Some(b) => {
-                let mask = 1 << (i % 8);
-                let was = *b & mask != 0;
-                *b |= mask;
-                was
-            }
-            None => false,
-        }
+        let was = self.get(i);
+        bits::assign(&mut self.0, i as usize, 1, true);
+        was
     }
 
     /// The maximal runs in `0..end` of numbers for which `wanted` of the bit here and the bit in

@@ -9,7 +9,7 @@
 mod bitmap;
 #[path = "../../rust/toyfs/block.rs"]
 mod block;
-#[path = "../../rust/toyfs/extent.rs"]
+#[path = "../../rust/toyfs/extent/mod.rs"]
 mod extent;
 
 use bitmap::Allocator;

@@ -3,18 +3,22 @@
 //! The map from the blocks of a file to blocks on disk.
 //!
 //! While an inode is in memory, so are all of its extents, sorted. The blocks for storing those
-//! that do not fit into the inode, its *extent chain*, are allocated at the moment an extent is
-//! added. So writing an inode back, which nobody could report the failure of, needs no space, and
-//! a full filesystem shows up where it can be told to the user.
+//! that do not fit into the inode, its extent chain (`chain.rs`), are allocated at the moment an
+//! extent is added. So writing an inode back, which nobody could report the failure of, needs no
+//! space, and a full filesystem shows up where it can be told to the user.
+
+mod chain;
+#[cfg(CONFIG_KUNIT = "y")]
+mod tests;
 
 use super::{
     bitmap::Allocator,
     block::{corrupt, BlockIo},
 };
+use chain::Chain;
 use kernel::prelude::*;
 use toyfs_format::{
-    chain_blocks_for, ChainHeader, Corrupt, Extent, Inode, Superblock, BLOCK_SIZE, CHAIN_EXTENTS,
-    INLINE_EXTENTS, MAX_EXTENTS, MAX_FILE_BLOCKS,
+    Corrupt, Extent, Inode, Superblock, INLINE_EXTENTS, MAX_EXTENTS, MAX_FILE_BLOCKS,
 };
 
 /// What a block of a file maps to.
@@ -44,17 +48,13 @@ pub(crate) enum Mapping {
 /// - `extents` is sorted by file block and disjoint; each satisfies the invariants of [`Extent`].
 /// - `blocks` is the sum of their lengths.
 /// - Between calls, `chain` holds exactly as many blocks as the extents need.
-/// - If `chain` is not empty then `buf` is [`BLOCK_SIZE`] bytes long.
 pub(crate) struct ExtentMap {
     ino: u64,
     extents: KVVec<Extent>,
     blocks: u64,
-    chain: KVVec<u64>,
-    buf: KVVec<u8>,
+    chain: Chain,
     /// The extents before this index are as they are on disk, and if it is `usize::MAX` all are.
     dirty_from: usize,
-    /// So many blocks at the start of the chain have the right successor on disk.
-    linked: usize,
     /// File blocks that [`Self::allocate`] was told to note, by start and end. Some may be gone.
     noted: KVVec<(u64, u64)>,
 }
@@ -90,10 +90,8 @@ impl ExtentMap {
             ino,
             extents: KVVec::new(),
             blocks: 0,
-            chain: KVVec::new(),
-            buf: KVVec::new(),
+            chain: Chain::new(),
             dirty_from: 0,
-            linked: 0,
             noted: KVVec::new(),
         }
     }
@@ -111,41 +109,14 @@ impl ExtentMap {
         for e in inode.inline_extents() {
             map.append(io, sb, *e)?;
         }
-        let mut buf = KVVec::new();
-        if inode.chain_len > 0 {
-            buf.resize(BLOCK_SIZE, 0, GFP_KERNEL)?;
-        }
-        let mut next = inode.chain_head;
-        // The sequence number in each block makes a loop in the chain an error.
-        for seq in 0..inode.chain_len {
-            io.may_go_on()?;
-            if !sb.is_data(next, 1) {
-                return Err(fail("extent block outside the data region"));
-            }
-            io.read(next, 0, &mut buf)?;
-            let h =
-                ChainHeader::parse(&buf, ino, seq, sb.seed()).map_err(corrupt(io, "inode", ino))?;
-            if seq + 1 < inode.chain_len && h.count as usize != CHAIN_EXTENTS {
-                return Err(fail("extent block in mid-chain is not full"));
-            }
-            for e in h.extents(&buf) {
-                map.append(io, sb, e.map_err(corrupt(io, "inode", ino))?)?;
-            }
-            map.chain.push(next, GFP_KERNEL)?;
-            next = h.next;
-        }
-        if next != 0 {
-            return Err(fail("extent chain is longer than the inode says"));
-        }
+        map.chain = Chain::load(io, sb, inode, |e| map.append(io, sb, e))?;
         if map.extents.len() != inode.extent_count as usize {
             return Err(fail("number of extents does not match the extent chain"));
         }
         if map.total_blocks() != inode.blocks {
             return Err(fail("number of blocks does not match the extents"));
         }
-        map.buf = buf;
         map.dirty_from = usize::MAX;
-        map.linked = map.chain.len();
         Ok(map)
     }
 
@@ -183,29 +154,15 @@ impl ExtentMap {
         inode.extent_count = self.extents.len() as u32;
         inode.blocks = self.total_blocks();
         inode.chain_len = self.chain.len() as u32;
-        inode.chain_head = self.chain.first().copied().unwrap_or(0);
+        inode.chain_head = self.chain.head();
         inode.inline = [Extent::default(); INLINE_EXTENTS];
         for (slot, e) in inode.inline.iter_mut().zip(&self.extents) {
             *slot = *e;
         }
         let rest = self.extents.get(INLINE_EXTENTS..).unwrap_or(&[]);
-        for (seq, extents) in rest.chunks(CHAIN_EXTENTS).enumerate() {
-            let end = INLINE_EXTENTS + (seq + 1) * CHAIN_EXTENTS;
-            if end <= self.dirty_from && seq < self.linked {
-                continue;
-            }
-            let block = *self.chain.get(seq).ok_or(EIO)?;
-            let header = ChainHeader {
-                owner: self.ino,
-                next: self.chain.get(seq + 1).copied().unwrap_or(0),
-                count: extents.len() as u32,
-                seq: seq as u32,
-            };
-            header.encode(&mut self.buf, extents, sb.seed());
-            io.write(block, 0, &self.buf)?;
-        }
+        let from = self.dirty_from.saturating_sub(INLINE_EXTENTS);
+        self.chain.store(io, sb, self.ino, rest, from)?;
         self.dirty_from = usize::MAX;
-        self.linked = self.chain.len();
         Ok(())
     }
 
@@ -486,11 +443,6 @@ impl ExtentMap {
         self.dirty_from = self.dirty_from.min(at);
     }
 
-    /// Notes that the last block of the chain gets another successor.
-    fn relink(&mut self) {
-        self.linked = self.linked.min(self.chain.len().saturating_sub(1));
-    }
-
     /// Makes sure that `extra` more extents can be added to the map, and stored. Changes nothing
     /// that matters if it fails.
     fn make_room(&mut self, io: &impl BlockIo, alloc: &mut Allocator, extra: usize) -> Result {
@@ -499,224 +451,16 @@ impl ExtentMap {
             return Err(EFBIG);
         }
         self.extents.reserve(extra, GFP_KERNEL)?;
-        let needed = chain_blocks_for(count as u32) as usize;
-        if needed > 0 && self.buf.is_empty() {
-            self.buf.resize(BLOCK_SIZE, 0, GFP_KERNEL)?;
+        let grown = self.chain.grow(io, alloc, count as u32);
+        if grown.is_err() {
+            // What fails here has been reported.
+            let _ = self.trim(io, alloc);
         }
-        while self.chain.len() < needed {
-            let more = self.chain.reserve(1, GFP_KERNEL).map_err(Error::from);
-            let goal = self.chain.last().copied().unwrap_or(0);
-            match more.and_then(|()| alloc.alloc_chain_block(io, goal)) {
-                Ok(block) => {
-                    self.relink();
-                    self.chain.push_within_capacity(block)?;
-                }
-                Err(e) => {
-                    // What fails here has been reported.
-                    let _ = self.trim(io, alloc);
-                    return Err(e);
-                }
-            }
-        }
-        Ok(())
+        grown
     }
 
     /// Frees the chain blocks that the extents do not need.
     fn trim(&mut self, io: &impl BlockIo, alloc: &mut Allocator) -> Result {
-        let needed = chain_blocks_for(self.extents.len() as u32) as usize;
-        let mut result = Ok(());
-        while self.chain.len() > needed {
-            if let Some(block) = self.chain.pop() {
-                self.relink();
-                let done = alloc.free_blocks(io, block, 1);
-                result = result.and(done);
-            }
-        }
-        result
-    }
-}
-
-#[cfg(CONFIG_KUNIT = "y")]
-#[kunit_tests(toyfs_extent)]
-mod tests {
-    use super::{super::block::memory::Memory, *};
-
-    fn mapped(disk: u64, len: u64, unwritten: bool) -> Mapping {
-        Mapping::Mapped {
-            disk,
-            len,
-            unwritten,
-        }
-    }
-
-    /// Whether the map has exactly these extents, up to where they are on disk.
-    fn is(map: &ExtentMap, expected: &[(u64, u32, bool)]) -> bool {
-        let got = map.iter().map(|e| (e.file_block, e.len, e.unwritten));
-        got.eq(expected.iter().copied())
-    }
-
-    #[test]
-    fn merging() -> Result {
-        let (io, sb) = Memory::new(1024)?;
-        let mut alloc = Allocator::load(&io, &sb)?;
-        let a = &mut alloc;
-        let mut map = ExtentMap::new(2);
-        let first = sb.data.start;
-        assert_eq!(map.lookup(7), Mapping::Hole { len: u64::MAX - 7 });
-        assert_eq!(
-            map.allocate(&io, a, 10, 4, false, u64::MAX)?,
-            mapped(first, 4, false)
-        );
-        assert_eq!(
-            map.allocate(&io, a, 14, 4, false, u64::MAX)?,
-            mapped(first + 4, 4, false)
-        );
-        assert!(is(&map, &[(10, 8, false)]));
-        // What is there stays as it is; holes are filled up to the next extent.
-        assert_eq!(
-            map.allocate(&io, a, 12, 9, true, u64::MAX)?,
-            mapped(first + 2, 6, false)
-        );
-        assert_eq!(
-            map.allocate(&io, a, 8, 9, true, u64::MAX)?,
-            mapped(first + 8, 2, true)
-        );
-        assert!(is(&map, &[(8, 2, true), (10, 8, false)]));
-        assert_eq!(map.lookup(3), Mapping::Hole { len: 5 });
-        assert_eq!(map.lookup(17), mapped(first + 7, 1, false));
-        assert_eq!(map.blocks(), 10);
-        assert_eq!(
-            map.allocate(&io, a, MAX_FILE_BLOCKS, 1, false, u64::MAX)
-                .err(),
-            Some(EFBIG)
-        );
-        Ok(())
-    }
-
-    #[test]
-    fn unwritten() -> Result {
-        let (io, sb) = Memory::new(1024)?;
-        let mut alloc = Allocator::load(&io, &sb)?;
-        let a = &mut alloc;
-        let mut map = ExtentMap::new(2);
-        map.allocate(&io, a, 0, 10, true, u64::MAX)?;
-        map.mark_written(&io, a, 3, 5)?;
-        assert!(is(&map, &[(0, 3, true), (3, 2, false), (5, 5, true)]));
-        map.mark_written(&io, a, 5, 6)?;
-        assert!(is(&map, &[(0, 3, true), (3, 3, false), (6, 4, true)]));
-        map.mark_written(&io, a, 2, 7)?;
-        assert!(is(&map, &[(0, 2, true), (2, 5, false), (7, 3, true)]));
-        map.mark_written(&io, a, 4, 4)?;
-        map.mark_written(&io, a, 0, u64::MAX)?;
-        assert!(is(&map, &[(0, 10, false)]));
-        Ok(())
-    }
-
-    #[test]
-    fn removing() -> Result {
-        let (io, sb) = Memory::new(1024)?;
-        let mut alloc = Allocator::load(&io, &sb)?;
-        let a = &mut alloc;
-        let mut map = ExtentMap::new(2);
-        map.allocate(&io, a, 0, 20, false, u64::MAX)?;
-        map.remove(&io, a, 5, 7)?;
-        assert!(is(&map, &[(0, 5, false), (7, 13, false)]));
-        map.remove(&io, a, 6, 7)?;
-        map.remove(&io, a, 8, 8)?;
-        assert!(is(&map, &[(0, 5, false), (7, 13, false)]));
-        map.remove(&io, a, 3, 9)?;
-        assert!(is(&map, &[(0, 3, false), (9, 11, false)]));
-        map.remove(&io, a, 12, u64::MAX)?;
-        assert!(is(&map, &[(0, 3, false), (9, 3, false)]));
-        assert_eq!(a.free_block_count(), sb.data.len - 6);
-        map.remove(&io, a, 0, u64::MAX)?;
-        assert!(is(&map, &[]));
-        assert_eq!(a.free_block_count(), sb.data.len);
-        Ok(())
-    }
-
-    /// Stores the map, reads it back and compares.
-    fn survives(io: &Memory, sb: &Superblock, map: &mut ExtentMap) -> Result<bool> {
-        let mut inode = Inode {
-            ino: 2,
-            mode: toyfs_format::S_IFREG,
-            ..Inode::default()
-        };
-        map.store(io, sb, &mut inode)?;
-        let raw = inode.encode(sb.seed());
-        let inode = Inode::parse(&raw, 2, sb.seed()).map_err(corrupt(io, "inode", 2))?;
-        let copy = ExtentMap::load(io, sb, &inode)?;
-        Ok(copy.iter().eq(map.iter()) && copy.total_blocks() == map.total_blocks())
-    }
-
-    #[test]
-    fn chain() -> Result {
-        let (io, sb) = Memory::new(4096)?;
-        let mut alloc = Allocator::load(&io, &sb)?;
-        let a = &mut alloc;
-        let mut map = ExtentMap::new(2);
-        let most = INLINE_EXTENTS + 2 * CHAIN_EXTENTS + 1;
-        for i in 0..most {
-            map.allocate(&io, a, i as u64 * 2, 1, false, u64::MAX)?;
-            if i % 50 == 0 || i > most - 3 {
-                assert!(survives(&io, &sb, &mut map)?);
-            }
-        }
-        assert_eq!(map.total_blocks() - map.blocks(), 3);
-        assert_eq!(a.free_block_count(), sb.data.len - map.total_blocks());
-        // To exactly two full blocks, and then to the smallest change within the second.
-        for end in [most - 1, most - 2, INLINE_EXTENTS + 1, INLINE_EXTENTS, 0] {
-            map.remove(&io, a, end as u64 * 2, u64::MAX)?;
-            assert_eq!(map.blocks(), end as u64);
-            assert!(survives(&io, &sb, &mut map)?);
-        }
-        assert_eq!(a.free_block_count(), sb.data.len);
-        Ok(())
-    }
-
-    #[test]
-    fn full() -> Result {
-        let (io, sb) = Memory::new(1024)?;
-        let mut alloc = Allocator::load(&io, &sb)?;
-        let a = &mut alloc;
-        let mut map = ExtentMap::new(2);
-        map.allocate(&io, a, 0, 500, true, u64::MAX)?;
-        let mut next = 1000;
-        while map.allocate(&io, a, next, 1, false, u64::MAX).is_ok() {
-            next += 2;
-        }
-        assert_eq!(a.available_block_count(), 0);
-        let before = map.blocks();
-        // Writing is possible all the same, in the worst order.
-        for i in 0..250 {
-            map.mark_written(&io, a, i * 2, i * 2 + 1)?;
-        }
-        assert_eq!(map.blocks(), before);
-        assert!(survives(&io, &sb, &mut map)?);
-        map.remove(&io, a, 0, u64::MAX)?;
-        assert_eq!(a.free_block_count(), sb.data.len);
-        Ok(())
-    }
-
-    #[test]
-    fn errors_change_nothing() -> Result {
-        let (io, sb) = Memory::new(1024)?;
-        let mut alloc = Allocator::load(&io, &sb)?;
-        let a = &mut alloc;
-        let mut map = ExtentMap::new(2);
-        for i in 0..INLINE_EXTENTS as u64 {
-            map.allocate(&io, a, i * 10, 5, true, u64::MAX)?;
-        }
-        let free = a.free_block_count();
-        io.broken.set(true);
-        assert_eq!(map.allocate(&io, a, 7, 1, false, u64::MAX).err(), Some(EIO));
-        // This one needs a chain block.
-        assert_eq!(map.mark_written(&io, a, 1, 2).err(), Some(EIO));
-        assert_eq!(map.remove(&io, a, 1, 2).err(), Some(EIO));
-        assert_eq!(map.blocks(), 5 * INLINE_EXTENTS as u64);
-        assert_eq!(map.lookup(0), mapped(sb.data.start, 5, true));
-        io.broken.set(false);
-        assert_eq!(a.free_block_count(), free);
-        map.remove(&io, a, 0, u64::MAX)
+        self.chain.trim(io, alloc, self.extents.len() as u32)
     }
 }

@@ -80,7 +80,7 @@ fn map(inode: &Inode, pos: u64, len: u64, allocate: bool, nowait: bool) -> Resul
             .extents
             .allocate(io, &mut allocator, block, want, true, end)?;
         drop(allocator);
-        data.changed();
+        data.changed(&map);
         InodeData::update_sectors(inode, &map);
         if let Mapping::Mapped { disk, len, .. } = mapping {
             // Metadata that once was in these blocks must not be written over the data.
@@ -132,7 +132,7 @@ pub(super) fn mark_written(inode: &Inode, pos: u64, len: u64) -> Result {
         .extents
         .mark_written(io, &mut allocator, block_of(pos), end);
     drop(allocator);
-    inode.data().changed();
+    inode.data().changed(&map);
     InodeData::update_sectors(inode, &map);
     inode.mark_dirty();
     done
@@ -195,7 +195,7 @@ fn change_map(
     let mut allocator = sb.data().allocator.lock();
     let end = inode.size().div_ceil(BLOCK_SIZE as u64);
     let removed = f(io, &mut map.extents, &mut allocator, end);
-    inode.data().changed();
+    inode.data().changed(&map);
     InodeData::update_sectors(inode, &map);
     inode.mark_dirty();
     removed

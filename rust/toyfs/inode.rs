@@ -105,8 +105,8 @@ impl InodeData {
         self.sequence.load(Relaxed)
     }
 
-    /// Notes a change of the map. The caller holds `map`.
-    pub(super) fn changed(&self) {
+    /// Notes a change of the map, which only who has its lock can show.
+    pub(super) fn changed(&self, _: &Map) {
         self.sequence
             .store(self.sequence.load(Relaxed).wrapping_add(1), Relaxed);
     }

@@ -29,6 +29,12 @@ use kernel::{
 };
 use toyfs_format::{self as format, dir, SuperError, Superblock, SUPER_OFFSET, SUPER_SIZE};
 
+// A block is a page: the cache, the device and the format count in the same units.
+const _: () = assert!(
+    format::BLOCK_SIZE == kernel::page::PAGE_SIZE,
+    "toyfs needs a kernel with pages of 4 KiB"
+);
+
 /// For the registration of the type.
 pub(crate) static STATICS: FsStatics<ToyFs> = FsStatics::new();
 

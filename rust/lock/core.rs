@@ -240,7 +240,8 @@ impl Raw {
     pub(crate) fn release(&self, s: State) -> Result<(), NotHeld> {
         let old = self.word.fetch_sub(ONE, Release);
         if old & PHASE != phase(s) || holds(old) == 0 {
-            // Putting the count back keeps the lock usable.
+            // Putting the count back keeps the lock usable, if nobody came or went in between. To look
+            // first, as `release_checked` does, would cost every release; the mistake is reported.
             self.word.fetch_add(ONE, Relaxed);
             return Err(NotHeld);
         }

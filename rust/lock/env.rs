@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What `core.rs` runs on: the kernel.
+//! What `core.rs` and `queue.rs` run on: the kernel.
 //!
 //! The model checker on the host has a file of the same shape.
 

@@ -114,8 +114,8 @@ impl Queue {
     ///
     /// # Safety
     ///
-    /// The inner lock must be held, and `waiter` must stay in place until it has left the queue,
-    /// and if it was granted, until its stage says so.
+    /// The inner lock must be held. `waiter` must wait for the state of this queue, be in no queue, and
+    /// stay in place until it has left this one, and if it was granted, until its stage says so.
     pub(super) unsafe fn push(&self, waiter: &Waiter) {
         let me: *const Waiter = waiter;
         let head = &self.0;
@@ -141,7 +141,7 @@ impl Queue {
     ///
     /// # Safety
     ///
-    /// The inner lock must be held and `waiter` must be in the queue.
+    /// The inner lock must be held and `waiter` must be in this queue.
     pub(super) unsafe fn unlink(&self, waiter: &Waiter) {
         let me: *const Waiter = waiter;
         let head = &self.0;
@@ -184,6 +184,11 @@ impl Queue {
 }
 
 /// Waiters that hold the lock and do not know it yet.
+///
+/// # Invariants
+///
+/// A chain that ends with null, of waiters whose stage does not say yet that they were granted. It is
+/// nobody else's.
 #[must_use]
 pub(super) struct Batch(*const Waiter);
 

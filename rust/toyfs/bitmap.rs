@@ -64,8 +64,8 @@ impl Span {
 }
 
 impl Bitmap {
-    /// Reads the bitmap and counts. `bits` is the number of objects, of which `first..end` are
-    /// ours to hand out; the rest, and the bits after the last object, must be set on disk.
+    /// Reads the bitmap and counts. Of its objects `first..end` are ours to hand out; the rest, and
+    /// the bits after the last object, must be set on disk.
     fn load(
         io: &impl BlockIo,
         name: &'static str,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-// What `core.rs` runs on: loom. Of the same shape as `rust/lock/env.rs`. Included once per variant
-// of `core.rs`, so it must not begin with inner documentation.
+// What `core.rs` and `queue.rs` run on: loom. Of the same shape as `rust/lock/env.rs`. Included once
+// per variant of them, so it must not begin with inner documentation.
 
 use super::types::{State, Woken};
 use crate::ghost;

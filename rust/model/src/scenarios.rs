@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-// What the tasks do. Included once per variant of `core.rs`.
+// What the tasks do. Included once per variant of `core.rs` and `queue.rs`.
 
 use super::core::Raw;
 use super::env::{reset, Inner, Wait};

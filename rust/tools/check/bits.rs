@@ -13,13 +13,16 @@ impl Bits {
     }
 
     pub(super) fn get(&self, i: u64) -> bool {
-        bits::get(&self.0, i as usize) == Some(true)
+        let bytes = self.0.get((i / 8) as usize..).unwrap_or_default();
+        bits::get(bytes, (i % 8) as usize) == Some(true)
     }
 
     /// Adds `i` and returns whether it was there already.
     pub(super) fn set(&mut self, i: u64) -> bool {
         let was = self.get(i);
-        bits::assign(&mut self.0, i as usize, 1, true);
+        if let Some(bytes) = self.0.get_mut((i / 8) as usize..) {
+            bits::assign(bytes, (i % 8) as usize, 1, true);
+        }
         was
     }
 

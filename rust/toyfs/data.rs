@@ -37,9 +37,29 @@ fn block_of(pos: u64) -> u64 {
 }
 
 /// Maps `pos`, giving blocks to a hole if `allocate` says so.
+///
+/// Blocks that are there are found without a lock ([`Published`](super::extent::Published)), and so are holes, unless they are
+/// to be filled. Locked or not, the answer may be an old one as soon as it is given; each caller holds what keeps true
+/// what he needs of it, until he has no use for it any more:
+///
+/// - *Who takes blocks away* ([`set_size`], [`punch`], [`free_unused`]) holds `i_rwsem` exclusively. The first two hold
+///   `invalidate_lock` exclusively as well, wait for direct I/O before, and for the folios of the range, which are locked or
+///   under writeback as long as somebody is at work on one; the last takes what lies behind the end of the file, which is
+///   read and written with `i_rwsem` only.
+/// - *Direct I/O* holds `i_rwsem` when it asks, and is counted in `i_dio_count` until it has ended: no block that it has
+///   found is taken away. A hole may get blocks meanwhile, by a store through mmap, and unwritten blocks may become
+///   ordinary ones: a read then has zeroes, as if it had come before. It cannot have come after, since whoever has written
+///   publishes that before he returns, or ends the writeback for which the read waits first. A write with `i_rwsem` shared
+///   has seen that its blocks are written, and they stay so.
+/// - *Reads into the page cache* have the folio locked. If somebody has written to it before, and it has left the cache
+///   since, then its writeback has ended, and before that its blocks were published as ordinary ones.
+/// - *Buffered writes and stores through mmap* may find that a block has become an ordinary one, and its folio is gone:
+///   then what is around the bytes to be written has to be read instead of zeroed. iomap compares the sequence when it has
+///   locked the folio.
+/// - *Writeback* has the folio locked or under writeback, and compares the sequence for each further one.
+/// - *Reports* (`SEEK_DATA`, fiemap) promise nothing.
 fn map(inode: &Inode, pos: u64, len: u64, allocate: bool, nowait: bool) -> Result<Extent> {
     let data = inode.data();
-    let sb = inode.super_block();
     let block = block_of(pos);
     // Whole blocks that are asked for; no file is longer than this can express.
     let want = pos
@@ -57,37 +77,22 @@ fn map(inode: &Inode, pos: u64, len: u64, allocate: bool, nowait: bool) -> Resul
                 len: want << BLOCK_LOG2,
                 kind: ExtentKind::Hole,
                 dirty: false,
-                sequence: data.sequence(),
+                sequence: data.extents().sequence(),
             });
         }
         end = end.min(size);
     }
-    let _nofs = NofsScope::enter();
-    let mut map = if nowait {
-        data.map.try_lock().ok_or(EAGAIN)?
-    } else {
-        data.map.lock()
+    let (mapping, sequence) = match data.extents().lookup(block) {
+        Some((Mapping::Hole { .. }, _)) if allocate && nowait => return Err(EAGAIN),
+        Some((Mapping::Hole { .. }, _)) if allocate => lookup_or_allocate(inode, block, want)?,
+        Some(found) => found,
+        None if nowait => return Err(EAGAIN),
+        None if allocate => lookup_or_allocate(inode, block, want)?,
+        None => {
+            let mut map = data.lock_map();
+            (map.extents.lookup(block), map.publish())
+        }
     };
-    let mut mapping = map.extents.lookup(block);
-    if allocate && matches!(mapping, Mapping::Hole { .. }) {
-        if nowait {
-            return Err(EAGAIN);
-        }
-        let io = &sb.change()?;
-        let mut allocator = sb.data().allocator.lock();
-        let end = inode.size().div_ceil(BLOCK_SIZE as u64);
-        mapping = map
-            .extents
-            .allocate(io, &mut allocator, block, want, true, end)?;
-        drop(allocator);
-        data.changed(&map);
-        InodeData::update_sectors(inode, &map);
-        if let Mapping::Mapped { disk, len, .. } = mapping {
-            // Metadata that once was in these blocks must not be written over the data.
-            sb.device().forget(disk, len);
-        }
-        inode.mark_dirty();
-    }
     let (kind, blocks) = match mapping {
         Mapping::Hole { len } => (ExtentKind::Hole, len),
         Mapping::Mapped {
@@ -111,9 +116,34 @@ fn map(inode: &Inode, pos: u64, len: u64, allocate: bool, nowait: bool) -> Resul
         offset: block << BLOCK_LOG2,
         len: blocks.min(want) << BLOCK_LOG2,
         kind,
+        // Looked at after the extent: the inode was marked before that was published.
         dirty: inode.is_dirty(true),
-        sequence: data.sequence(),
+        sequence,
     })
+}
+
+/// What `block` maps to, after up to `want` blocks were given to it if it was in a hole, and the sequence with which it does.
+fn lookup_or_allocate(inode: &Inode, block: u64, want: u64) -> Result<(Mapping, u64)> {
+    let sb = inode.super_block();
+    let _nofs = NofsScope::enter();
+    let mut map = inode.data().lock_map();
+    let mut mapping = map.extents.lookup(block);
+    if matches!(mapping, Mapping::Hole { .. }) {
+        let io = &sb.change()?;
+        let mut allocator = sb.data().allocator.lock();
+        let end = inode.size().div_ceil(BLOCK_SIZE as u64);
+        mapping = map
+            .extents
+            .allocate(io, &mut allocator, block, want, true, end)?;
+        drop(allocator);
+        InodeData::update_sectors(inode, &map);
+        if let Mapping::Mapped { disk, len, .. } = mapping {
+            // Metadata that once was in these blocks must not be written over the data: before they are published.
+            sb.device().forget(disk, len);
+        }
+        inode.mark_dirty();
+    }
+    Ok((mapping, map.publish()))
 }
 
 /// Makes the unwritten blocks of `pos..pos + len`, which have been written, ordinary ones.
@@ -125,14 +155,13 @@ pub(super) fn mark_written(inode: &Inode, pos: u64, len: u64) -> Result {
     let _nofs = NofsScope::enter();
     // What is on the device now could not be found there after an error.
     let io = &sb.change().map_err(|_| EIO)?;
-    let mut map = inode.data().map.lock();
+    let mut map = inode.data().lock_map();
     let mut allocator = sb.data().allocator.lock();
     let end = (pos + len).div_ceil(BLOCK_SIZE as u64);
     let done = map
         .extents
         .mark_written(io, &mut allocator, block_of(pos), end);
     drop(allocator);
-    inode.data().changed(&map);
     InodeData::update_sectors(inode, &map);
     inode.mark_dirty();
     done
@@ -191,11 +220,13 @@ fn change_map(
     let sb = inode.super_block();
     let _nofs = NofsScope::enter();
     let io = &sb.change()?;
-    let mut map = inode.data().map.lock();
+    let mut map = inode.data().lock_map();
     let mut allocator = sb.data().allocator.lock();
     let end = inode.size().div_ceil(BLOCK_SIZE as u64);
     let removed = f(io, &mut map.extents, &mut allocator, end);
-    inode.data().changed(&map);
+    // The blocks are another file's as soon as the allocator is unlocked.
+    map.publish();
+    drop(allocator);
     InodeData::update_sectors(inode, &map);
     inode.mark_dirty();
     removed
@@ -275,7 +306,7 @@ impl MappingOps for ToyFs {
     }
 
     fn map_sequence(inode: &Inode) -> u64 {
-        inode.data().sequence()
+        inode.data().extents().sequence()
     }
 
     fn map_for_writeback(inode: &Inode, pos: u64) -> Result<Extent> {

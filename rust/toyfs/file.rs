@@ -58,9 +58,9 @@ impl FileOps for ToyFs {
         }
         if op != Fallocate::Punch {
             // From here on, what is allocated behind the end is this operation's.
-            inode.data().map.lock().extents.keep_noted();
+            inode.data().lock_map().extents.keep_noted();
             preallocate(inode, pos, end).inspect_err(|_| free_unused(inode))?;
-            inode.data().map.lock().extents.keep_noted();
+            inode.data().lock_map().extents.keep_noted();
         }
         if op.grows() && end > size {
             inode.zero_tail(size)?;

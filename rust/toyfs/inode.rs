@@ -4,21 +4,21 @@
 
 use super::{
     block::{corrupt, BlockIo},
-    extent::{ExtentMap, Mapping},
+    extent::{ExtentMap, Mapping, Published},
     Inode, InodeRef, SuperBlock,
 };
 use crate::{
     lock::{new_two_state_shared_lock, KeptHold, TwoStateSharedLock},
     vfs::{might_lock_folio, Attr, NofsScope, Timestamp},
 };
-use core::convert::Infallible;
+use core::{
+    convert::Infallible,
+    ops::{Deref, DerefMut},
+};
 use kernel::{
     new_mutex,
     prelude::*,
-    sync::{
-        atomic::{Atomic, Relaxed},
-        Mutex,
-    },
+    sync::{Mutex, MutexGuard},
 };
 use toyfs_format::{self as format, Time, INODE_SIZE};
 
@@ -35,12 +35,12 @@ pub(crate) struct InodeData {
     pub(super) copying: KeptHold,
     /// Where the file's blocks are, and what only the disk inode knows.
     #[pin]
-    pub(super) map: Mutex<Map>,
-    /// Counts the changes of the map. Written under `map`.
-    sequence: Atomic<u64>,
+    map: Mutex<Map>,
+    /// The extents of `map`, for those who only look.
+    published: Published,
 }
 
-/// The part of an inode that [`InodeData::map`] protects.
+/// The part of an inode that [`InodeData::lock_map`] gives access to.
 pub(crate) struct Map {
     pub(super) extents: ExtentMap,
     /// Creation time.
@@ -80,7 +80,7 @@ impl InodeData {
                 },
                 "toyfs_map"
             ),
-            sequence: Atomic::new(0),
+            published: Published::new(),
         })
     }
 
@@ -100,15 +100,18 @@ impl InodeData {
         Ok(())
     }
 
-    /// Changes with every change of the map that could mislead somebody who looked at it before.
-    pub(super) fn sequence(&self) -> u64 {
-        self.sequence.load(Relaxed)
+    /// Waits for the map.
+    pub(super) fn lock_map(&self) -> MapGuard<'_> {
+        MapGuard {
+            map: self.map.lock(),
+            published: &self.published,
+        }
     }
 
-    /// Notes a change of the map, which only who has its lock can show.
-    pub(super) fn changed(&self, _: &Map) {
-        self.sequence
-            .store(self.sequence.load(Relaxed).wrapping_add(1), Relaxed);
+    /// The extents as they were when somebody had the map last. Read without a lock: what is found may be changed at
+    /// any time, if the caller holds nothing that keeps it as it is.
+    pub(super) fn extents(&self) -> &Published {
+        &self.published
     }
 
     /// Returns inode `ino`, from memory or from disk.
@@ -141,7 +144,7 @@ impl InodeData {
         let extents = ExtentMap::load(io, &data.format, &disk)?;
         let sectors = extents.total_blocks() * SECTORS;
         {
-            let mut map = new.data().map.lock();
+            let mut map = new.data().lock_map();
             map.extents = extents;
             map.btime = disk.btime;
             map.parent = disk.parent;
@@ -163,7 +166,7 @@ impl InodeData {
 
     /// Sets up the data of an inode that is being created.
     pub(super) fn init_created(inode: &Inode, parent: u64) {
-        let mut map = inode.data().map.lock();
+        let mut map = inode.data().lock_map();
         map.extents = ExtentMap::new(inode.ino());
         map.btime = to_disk(inode.times()[2]);
         map.parent = parent;
@@ -171,7 +174,7 @@ impl InodeData {
 
     /// When the inode was created.
     pub(super) fn birth_time(inode: &Inode) -> Timestamp {
-        from_disk(inode.data().map.lock().btime)
+        from_disk(inode.data().lock_map().btime)
     }
 
     /// Copies the inode, and the blocks of its extent chain that changed, into the page cache of the
@@ -182,7 +185,7 @@ impl InodeData {
         let io = &sb.change().map_err(|_| EIO)?;
         let (block, offset) = data.format.inode_location(inode.ino()).ok_or(EIO)?;
         let _nofs = NofsScope::enter();
-        let mut map = inode.data().map.lock();
+        let mut map = inode.data().lock_map();
         let (uid, gid) = inode.owner();
         let [atime, mtime, ctime] = inode.times();
         let mut disk = format::Inode {
@@ -216,7 +219,7 @@ impl InodeData {
             // It stays on disk as it is: used, and without links.
             return;
         };
-        let mut map = inode.data().map.lock();
+        let mut map = inode.data().lock_map();
         let mut allocator = sb.data().allocator.lock();
         let freed = map
             .extents
@@ -235,17 +238,21 @@ impl InodeData {
     /// Whether all of `pos..pos + len` has blocks with the file's data in them, so that writing it
     /// changes no metadata.
     ///
+    /// The caller holds `i_rwsem`, shared or exclusively: then nobody takes blocks away, or makes them unwritten again, and
+    /// a yes stays true. It is put together from as many lookups as there are extents.
+    ///
     /// `EAGAIN` if `nowait` and it cannot be told without waiting, or takes more than one extent.
     pub(super) fn is_written(inode: &Inode, pos: u64, len: u64, nowait: bool) -> Result<bool> {
-        let map = if nowait {
-            inode.data().map.try_lock().ok_or(EAGAIN)?
-        } else {
-            inode.data().map.lock()
-        };
+        let data = inode.data();
         let mut block = pos >> format::BLOCK_LOG2;
         let end = (pos + len).div_ceil(format::BLOCK_SIZE as u64);
         while block < end {
-            match map.extents.lookup(block) {
+            let mapping = match data.published.lookup(block) {
+                Some((mapping, _)) => mapping,
+                None if nowait => return Err(EAGAIN),
+                None => data.lock_map().extents.lookup(block),
+            };
+            match mapping {
                 Mapping::Mapped {
                     len,
                     unwritten: false,
@@ -258,5 +265,43 @@ impl InodeData {
             }
         }
         Ok(true)
+    }
+}
+
+/// The map of an inode, locked. What has been changed is published when this is dropped, at the latest.
+#[must_use = "the map is unlocked as soon as this is dropped"]
+pub(super) struct MapGuard<'a> {
+    map: MutexGuard<'a, Map>,
+    published: &'a Published,
+}
+
+impl MapGuard<'_> {
+    /// Publishes the extents, and returns the [`Published::sequence`] that they have now.
+    pub(super) fn publish(&mut self) -> u64 {
+        if self.map.extents.is_unpublished() {
+            let _nofs = NofsScope::enter();
+            self.map.extents.publish(self.published);
+        }
+        self.published.sequence()
+    }
+}
+
+impl Drop for MapGuard<'_> {
+    fn drop(&mut self) {
+        self.publish();
+    }
+}
+
+impl Deref for MapGuard<'_> {
+    type Target = Map;
+
+    fn deref(&self) -> &Map {
+        &self.map
+    }
+}
+
+impl DerefMut for MapGuard<'_> {
+    fn deref_mut(&mut self) -> &mut Map {
+        &mut self.map
     }
 }

@@ -29,7 +29,7 @@ fn block_count(dir: &Inode) -> u64 {
 
 /// Reads block `index` of a directory, and checks it if that has not been done.
 fn read_block(io: &impl BlockIo, dir: &Inode, index: u64, buf: &mut Block) -> Result<u64> {
-    let mut map = dir.data().map.lock();
+    let mut map = dir.data().lock_map();
     let Mapping::Mapped { disk, .. } = map.extents.lookup(index) else {
         return Err(corrupt(io, "directory", dir.ino())(format::Corrupt(
             "has a hole",
@@ -126,7 +126,7 @@ fn append_block(
     let mut buf = new_buffer()?;
     dir::init_block(&mut buf, dir.ino(), seed);
     dir::insert(&mut buf, name, ino, kind, seed).map_err(corrupt(io, "directory", dir.ino()))?;
-    let mut map = dir.data().map.lock();
+    let mut map = dir.data().lock_map();
     let mut allocator = sb.data().allocator.lock();
     let disk = match map
         .extents
@@ -351,7 +351,7 @@ impl DirOps for ToyFs {
             old_dir.mark_dirty();
             new_dir.inc_nlink();
             new_dir.mark_dirty();
-            inode.data().map.lock().parent = new_dir.ino();
+            inode.data().lock_map().parent = new_dir.ino();
         }
         inode.touch_ctime();
         inode.mark_dirty();

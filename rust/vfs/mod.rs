@@ -42,9 +42,13 @@ mod registration;
 mod super_block;
 mod tables;
 mod task;
+#[cfg(CONFIG_KUNIT = "y")]
+mod threads;
 mod types;
 mod work_queue;
 
+#[cfg(CONFIG_KUNIT = "y")]
+pub(crate) use self::threads::with_threads;
 pub(crate) use self::{
     block_device::{BlockDevice, ErrorCursor},
     debugfs::{File, Show},

@@ -6,8 +6,11 @@
 //! that do not fit into the inode, its extent chain (`chain.rs`), are allocated at the moment an
 //! extent is added. So writing an inode back, which nobody could report the failure of, needs no
 //! space, and a full filesystem shows up where it can be told to the user.
+//!
+//! Who only wants to know where blocks are finds them in a copy (`published.rs`), without a lock.
 
 mod chain;
+mod published;
 #[cfg(CONFIG_KUNIT = "y")]
 mod tests;
 
@@ -20,6 +23,8 @@ use kernel::prelude::*;
 use toyfs_format::{
     Corrupt, Extent, Inode, Superblock, INLINE_EXTENTS, MAX_EXTENTS, MAX_FILE_BLOCKS,
 };
+
+pub(crate) use published::Published;
 
 /// What a block of a file maps to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +60,8 @@ pub(crate) struct ExtentMap {
     chain: Chain,
     /// The extents before this index are as they are on disk, and if it is `usize::MAX` all are.
     dirty_from: usize,
+    /// The extents before this index are as they were published, and if it is `usize::MAX` all are.
+    unpublished_from: usize,
     /// File blocks that [`Self::allocate`] was told to note, by start and end. Some may be gone.
     noted: KVVec<(u64, u64)>,
 }
@@ -83,6 +90,25 @@ fn clip(e: &Extent, from: u64, to: u64) -> Option<Extent> {
     })
 }
 
+/// What `file_block` and the blocks after it map to, if `e` is the first extent that ends after it.
+fn mapping_of(e: Option<&Extent>, file_block: u64) -> Mapping {
+    let Some(e) = e else {
+        return Mapping::Hole {
+            len: u64::MAX - file_block,
+        };
+    };
+    match clip(e, file_block, u64::MAX) {
+        Some(part) if part.file_block == file_block => Mapping::Mapped {
+            disk: part.disk_block,
+            len: part.len.into(),
+            unwritten: part.unwritten,
+        },
+        _ => Mapping::Hole {
+            len: e.file_block - file_block,
+        },
+    }
+}
+
 impl ExtentMap {
     /// The map of a new, empty inode.
     pub(crate) const fn new(ino: u64) -> Self {
@@ -92,6 +118,7 @@ impl ExtentMap {
             blocks: 0,
             chain: Chain::new(),
             dirty_from: 0,
+            unpublished_from: 0,
             noted: KVVec::new(),
         }
     }
@@ -189,20 +216,18 @@ impl ExtentMap {
 
     /// What `file_block` and the blocks after it map to.
     pub(crate) fn lookup(&self, file_block: u64) -> Mapping {
-        match self.extents.get(self.position(file_block)) {
-            Some(e) => match clip(e, file_block, u64::MAX) {
-                Some(part) if part.file_block == file_block => Mapping::Mapped {
-                    disk: part.disk_block,
-                    len: part.len.into(),
-                    unwritten: part.unwritten,
-                },
-                _ => Mapping::Hole {
-                    len: e.file_block - file_block,
-                },
-            },
-            None => Mapping::Hole {
-                len: u64::MAX - file_block,
-            },
+        mapping_of(self.extents.get(self.position(file_block)), file_block)
+    }
+
+    /// Whether something has changed since [`Self::publish`].
+    pub(crate) fn is_unpublished(&self) -> bool {
+        self.unpublished_from != usize::MAX
+    }
+
+    /// Lets those who look at `published`, which is for this map alone, find it as it is now.
+    pub(crate) fn publish(&mut self, published: &Published) {
+        if self.is_unpublished() && published.publish(&self.extents, self.unpublished_from) {
+            self.unpublished_from = usize::MAX;
         }
     }
 
@@ -441,6 +466,7 @@ impl ExtentMap {
     /// Notes that the extents from index `at` on change.
     fn touch(&mut self, at: usize) {
         self.dirty_from = self.dirty_from.min(at);
+        self.unpublished_from = self.unpublished_from.min(at);
     }
 
     /// Makes sure that `extra` more extents can be added to the map, and stored. Changes nothing

@@ -8,11 +8,18 @@ use kernel::prelude::kunit_tests;
 mod suite {
     use super::super::{
         super::{bitmap::Allocator, block::corrupt, block::memory::Memory},
-        ExtentMap, Mapping,
+        published::{level_for, ARRAYS, SLOTS},
+        ExtentMap, Mapping, Published,
     };
-    use kernel::prelude::*;
+    use crate::vfs::with_threads;
+    use kernel::{
+        prelude::*,
+        sync::atomic::{Atomic, Relaxed},
+        time::{delay::fsleep, Delta, Instant, Monotonic},
+    };
     use toyfs_format::{
-        Inode, Superblock, CHAIN_EXTENTS, INLINE_EXTENTS, MAX_FILE_BLOCKS, S_IFREG,
+        Extent, Inode, Superblock, CHAIN_EXTENTS, INLINE_EXTENTS, MAX_EXTENTS, MAX_FILE_BLOCKS,
+        S_IFREG,
     };
 
     fn mapped(disk: u64, len: u64, unwritten: bool) -> Mapping {
@@ -192,5 +199,165 @@ mod suite {
         io.broken.set(false);
         assert_eq!(a.free_block_count(), free);
         map.remove(&io, a, 0, u64::MAX)
+    }
+    /// Whether who looks without the lock finds `map` as it is, about every block that is not behind `end`.
+    fn is_published(published: &Published, map: &ExtentMap, end: u64) -> bool {
+        let sequence = published.sequence();
+        let same = |block| published.lookup(block) == Some((map.lookup(block), sequence));
+        (0..=end).all(same) && same(MAX_FILE_BLOCKS) && same(u64::MAX)
+    }
+
+    #[test]
+    fn published() -> Result {
+        let (io, sb) = Memory::new(4096)?;
+        let mut alloc = Allocator::load(&io, &sb)?;
+        let a = &mut alloc;
+        let published = KBox::new(Published::new(), GFP_KERNEL)?;
+        let mut map = ExtentMap::new(2);
+        assert_eq!(published.lookup(0), None);
+        map.publish(&published);
+        assert!(is_published(&published, &map, 10));
+        // As many extents as need several arrays, each a change of its own.
+        let most = 3 * SLOTS + 5;
+        let end = most as u64 * 4;
+        for i in 0..most as u64 {
+            map.allocate(&io, a, i * 4, 3, i % 3 == 0, u64::MAX)?;
+            let before = published.sequence();
+            assert!(map.is_unpublished());
+            map.publish(&published);
+            assert!(!map.is_unpublished() && published.sequence() != before);
+            assert!(i % 10 != 0 || is_published(&published, &map, end));
+        }
+        // Nothing to publish: who looked before need not look again.
+        let before = published.sequence();
+        map.mark_written(&io, a, 4, 5)?;
+        map.publish(&published);
+        assert_eq!(published.sequence(), before);
+        // All that splits, joins, moves and removes extents, here and there.
+        let mut random = 1_u64;
+        for i in 0..200 {
+            random = random.wrapping_mul(6364136223846793005).wrapping_add(1);
+            let (from, len) = (random >> 33, 1 + (random >> 20) % 9);
+            let from = from % end;
+            match i % 5 {
+                0 | 1 => {
+                    let unwritten = random % 2 == 0;
+                    let _ = map.allocate(&io, a, from, len, unwritten, u64::MAX)?;
+                }
+                2 | 3 => map.mark_written(&io, a, from, from + len)?,
+                _ => map.remove(&io, a, from, from + len)?,
+            }
+            map.publish(&published);
+            assert!(is_published(&published, &map, end));
+        }
+        for end in [end / 2, 20, 0] {
+            map.remove(&io, a, end, u64::MAX)?;
+            map.publish(&published);
+            assert!(is_published(&published, &map, end + 20));
+        }
+        Ok(())
+    }
+
+    /// Where extents are there is room for them, in the least that has; the last array is for the largest map.
+    #[test]
+    fn levels() {
+        for count in 0..=INLINE_EXTENTS {
+            assert_eq!(level_for(count), 0);
+        }
+        for level in 1..=ARRAYS {
+            let most = SLOTS << (level - 1);
+            assert_eq!(level_for(most), level);
+            assert_eq!(level_for(most + 1), level + 1);
+        }
+        assert_eq!(level_for(INLINE_EXTENTS + 1), 1);
+        assert_eq!(level_for(MAX_EXTENTS as usize), ARRAYS);
+    }
+
+    /// Extents of map number `n`, none of which is in another map.
+    fn numbered(n: u64) -> impl Iterator<Item = Extent> {
+        (0..30 + n * 7 % 50).map(move |i| Extent {
+            file_block: i * 8 + n % 4,
+            disk_block: n * 1000 + i * 10,
+            len: 1 + ((n + i) % 4) as u32,
+            unwritten: (n + i) % 2 == 0,
+        })
+    }
+
+    /// What `block` maps to in that map.
+    fn expected(n: u64, block: u64) -> Mapping {
+        match numbered(n).find(|e| e.end() > block) {
+            None => Mapping::Hole {
+                len: u64::MAX - block,
+            },
+            Some(e) if e.file_block > block => Mapping::Hole {
+                len: e.file_block - block,
+            },
+            Some(e) => mapped(
+                e.disk_block + block - e.file_block,
+                e.end() - block,
+                e.unwritten,
+            ),
+        }
+    }
+
+    /// Who looks while the map is changed finds one map or the other, never some of both, and knows which.
+    #[test]
+    fn concurrent() -> Result {
+        const READERS: usize = 2;
+        const ENOUGH: u32 = 1000;
+        let published = KBox::new(Published::new(), GFP_KERNEL)?;
+        let (stop, wrong) = (Atomic::new(false), Atomic::new(0_u32));
+        // How often each reader found another map than the last time.
+        let seen = [const { Atomic::new(0_u32) }; READERS];
+        let read = |reader: usize| {
+            let mut random = reader as u64 + 1;
+            let mut last = 0;
+            while !stop.load(Relaxed) {
+                for _ in 0..200 {
+                    random = random.wrapping_mul(6364136223846793005).wrapping_add(1);
+                    let block = (random >> 33) % 700;
+                    let Some((mapping, sequence)) = published.lookup(block) else {
+                        continue;
+                    };
+                    if mapping != expected(sequence / 2, block) {
+                        wrong.add(1, Relaxed);
+                    }
+                    if sequence != last {
+                        last = sequence;
+                        seen[reader].add(1, Relaxed);
+                    }
+                }
+                // User-mode Linux does not preempt who is busy in the kernel.
+                fsleep(Delta::from_micros(100));
+            }
+        };
+        let mut extents = KVec::new();
+        let mut change = || -> Result {
+            let start = Instant::<Monotonic>::now();
+            let mut n = 0;
+            while seen.iter().any(|seen| seen.load(Relaxed) < ENOUGH)
+                && wrong.load(Relaxed) == 0
+                && start.elapsed() < Delta::from_secs(20)
+            {
+                for _ in 0..50 {
+                    n += 1;
+                    extents.clear();
+                    for e in numbered(n) {
+                        extents.push(e, GFP_KERNEL)?;
+                    }
+                    published.publish(&extents, 0);
+                }
+                fsleep(Delta::from_micros(100));
+            }
+            Ok(())
+        };
+        with_threads(READERS, &read, || {
+            let changed = change();
+            stop.store(true, Relaxed);
+            changed
+        })??;
+        assert_eq!(wrong.load(Relaxed), 0);
+        assert!(seen.iter().all(|seen| seen.load(Relaxed) >= ENOUGH));
+        Ok(())
     }
 }

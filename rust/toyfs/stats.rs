@@ -4,11 +4,11 @@
 //!
 //! A gauge says how many of something there are at the moment. Each is zero when nothing is going on.
 
-use crate::{gauge::Gauge, marker, vfs};
-use kernel::{
-    fmt,
-    sync::atomic::{Atomic, Relaxed},
+use crate::{
+    gauge::{Counter, Gauge},
+    marker, vfs,
 };
+use kernel::{fmt, prelude::*};
 
 macro_rules! stats {
     (
@@ -22,11 +22,12 @@ macro_rules! stats {
         }
 
         impl Stats {
-            pub(super) fn new() -> Self {
-                Stats {
-                    $($gauge: Gauge::new(),)*
-                    $($name: Counter(Atomic::new(0)),)*
-                }
+            /// All zero.
+            pub(super) fn new() -> impl Init<Self> {
+                init!(Stats {
+                    $($gauge <- Gauge::init(),)*
+                    $($name <- Counter::init(),)*
+                })
             }
 
             /// Prints everything.
@@ -40,21 +41,6 @@ macro_rules! stats {
             }
         }
     };
-}
-
-/// A number that only grows.
-pub(super) struct Counter(Atomic<u64>);
-
-impl Counter {
-    /// Counts one.
-    pub(super) fn inc(&self) {
-        self.0.add(1u64, Relaxed);
-    }
-
-    /// The count so far.
-    fn get(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
 }
 
 stats! {

@@ -77,9 +77,9 @@ impl Dir {
         }
     }
 
-    /// A file in this directory that shows `data`.
-    pub(crate) fn file<T: Show>(&self, name: &CStr, data: T) -> Result<File<T>> {
-        let shown = KBox::new(Shown::new(data), GFP_KERNEL)?;
+    /// A file in this directory that shows `data`, which is made where it stays.
+    pub(crate) fn file<T: Show>(&self, name: &CStr, data: impl Init<T>) -> Result<File<T>> {
+        let shown = KBox::init(Shown::new(data), GFP_KERNEL)?;
         // Reading goes through the pointer that debugfs gets, so there must be no other but shared ones.
         let mut file = File { entry: None, shown };
         if let Some(parent) = &self.0 {
@@ -139,13 +139,13 @@ impl<T: Show> fmt::Display for Printed<'_, T> {
 }
 
 impl<T: Show> Shown<T> {
-    fn new(data: T) -> Self {
-        Shown {
+    fn new(data: impl Init<T>) -> impl Init<Self> {
+        init!(Shown {
             file: bindings::vfs_debugfs_file {
                 show: Some(Self::show),
             },
-            data,
-        }
+            data <- data,
+        })
     }
 
     /// # Safety

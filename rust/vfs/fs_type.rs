@@ -54,8 +54,10 @@ impl<T: Types> FsStatics<T> {
     pub(super) unsafe fn completes(sb: *mut bindings::super_block) {
         // SAFETY: By the caller's promise.
         unsafe {
-            if !bindings::vfs_bio_in_atomic() {
-                Self::of(sb).ended_in_task.store(true, Relaxed);
+            let ended_in_task = &Self::of(sb).ended_in_task;
+            // Written once: all CPUs come here with each request.
+            if !bindings::vfs_bio_in_atomic() && !ended_in_task.load(Relaxed) {
+                ended_in_task.store(true, Relaxed);
             }
         }
     }

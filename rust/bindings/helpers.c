@@ -125,6 +125,25 @@ unsigned int vfs_bdev_dma_alignment(struct block_device *bdev)
 	return bdev_dma_alignment(bdev);
 }
 
+bool vfs_bdev_writes_through(struct block_device *bdev)
+{
+	return !bdev_write_cache(bdev) || bdev_fua(bdev);
+}
+
+/*
+ * blk_flush_plug() is not for modules. Ending the plug flushes it; what remains is an empty one, for
+ * its owner to go on with.
+ */
+void vfs_flush_plug(void)
+{
+	struct blk_plug *plug = current->plug;
+
+	if (plug) {
+		blk_finish_plug(plug);
+		current->plug = plug;
+	}
+}
+
 struct address_space *vfs_bdev_mapping(struct block_device *bdev)
 {
 	return bdev->bd_mapping;
@@ -195,6 +214,14 @@ loff_t vfs_i_size_read(const struct inode *inode)
 void vfs_i_size_write(struct inode *inode, loff_t size)
 {
 	i_size_write(inode, size);
+}
+
+void vfs_i_size_extend(struct inode *inode, loff_t size)
+{
+	spin_lock(&inode->i_lock);
+	if (size > i_size_read(inode))
+		i_size_write(inode, size);
+	spin_unlock(&inode->i_lock);
 }
 
 u32 vfs_i_uid_read(const struct inode *inode)
@@ -398,6 +425,19 @@ void vfs_filemap_invalidate_lock_shared(struct address_space *mapping)
 void vfs_filemap_invalidate_unlock_shared(struct address_space *mapping)
 {
 	filemap_invalidate_unlock_shared(mapping);
+}
+
+struct folio *vfs_folio_of(struct page *page, size_t *pages)
+{
+	struct folio *folio = page_folio(page);
+
+	*pages = folio_nr_pages(folio) - folio_page_idx(folio, page);
+	return folio;
+}
+
+bool vfs_folio_test_dirty(const struct folio *folio)
+{
+	return folio_test_dirty(folio);
 }
 
 enum vfs_page_kind vfs_page_owner(struct page *page, struct address_space **mapping,

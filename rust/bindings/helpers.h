@@ -45,6 +45,8 @@ void vfs_sb_end_pagefault(struct super_block *sb);
 u64 vfs_bdev_nr_bytes(struct block_device *bdev);
 unsigned int vfs_bdev_logical_block_size(struct block_device *bdev);
 unsigned int vfs_bdev_dma_alignment(struct block_device *bdev);
+bool vfs_bdev_writes_through(struct block_device *bdev);
+void vfs_flush_plug(void);
 struct address_space *vfs_bdev_mapping(struct block_device *bdev);
 u64 vfs_huge_encode_dev(dev_t dev);
 
@@ -61,6 +63,7 @@ bool vfs_inode_is_dirty(struct inode *inode, bool datasync);
 void vfs_mark_inode_dirty(struct inode *inode);
 loff_t vfs_i_size_read(const struct inode *inode);
 void vfs_i_size_write(struct inode *inode, loff_t size);
+void vfs_i_size_extend(struct inode *inode, loff_t size);
 u32 vfs_i_uid_read(const struct inode *inode);
 u32 vfs_i_gid_read(const struct inode *inode);
 void vfs_i_uid_write(struct inode *inode, u32 uid);
@@ -111,6 +114,9 @@ void vfs_filemap_invalidate_unlock_shared(struct address_space *mapping);
 enum vfs_page_kind { VFS_PAGE_OTHER, VFS_PAGE_ANON, VFS_PAGE_DETACHED, VFS_PAGE_FILE };
 enum vfs_page_kind vfs_page_owner(struct page *page, struct address_space **mapping,
 				  pgoff_t *index, size_t *pages);
+/* The folio of a page, and how many pages of it follow each other from there. */
+struct folio *vfs_folio_of(struct page *page, size_t *pages);
+bool vfs_folio_test_dirty(const struct folio *folio);
 
 /* iov_iter */
 bool vfs_user_backed_iter(const struct iov_iter *iter);
@@ -173,6 +179,7 @@ static const long long VFS_MAX_LFS_FILESIZE = MAX_LFS_FILESIZE;
 static const unsigned int VFS_FOP_DIO_PARALLEL_WRITE = (unsigned int)FOP_DIO_PARALLEL_WRITE;
 static const unsigned int VFS_BIO_COMPLETE_IN_TASK = BIO_COMPLETE_IN_TASK;
 static const unsigned int VFS_IOMAP_IOEND_UNWRITTEN = IOMAP_IOEND_UNWRITTEN;
+static const unsigned int VFS_IOMAP_DIO_UNWRITTEN = IOMAP_DIO_UNWRITTEN;
 static const unsigned int VFS_IOMAP_F_DIRTY = IOMAP_F_DIRTY;
 static const unsigned int VFS_IOMAP_F_NEW = IOMAP_F_NEW;
 static const unsigned int VFS_IOMAP_WRITE = IOMAP_WRITE;

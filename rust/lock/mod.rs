@@ -360,6 +360,12 @@ impl TwoStateSharedLock {
         now.waiting[0] || now.waiting[1]
     }
 
+    /// Whether somebody holds the lock in `state`. A hint, too, unless the caller does.
+    #[inline]
+    pub fn is_held(&self, state: State) -> bool {
+        self.snapshot().held == Some(state)
+    }
+
     /// Who holds what and whether somebody waits, at this moment.
     pub fn snapshot(&self) -> Snapshot {
         self.raw.snapshot()

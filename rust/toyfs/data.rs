@@ -28,8 +28,23 @@ use crate::{
         MappingOps, NofsScope, ReadFolio, Readahead, Relocked,
     },
 };
-use kernel::prelude::*;
+use core::ops::RangeInclusive;
+use kernel::{
+    prelude::*,
+    sync::atomic::{Atomic, Relaxed},
+};
 use toyfs_format::{BLOCK_LOG2, BLOCK_SIZE};
+
+/// Whether those who read pages into the cache are kept out by direct writes, too: to be measured.
+pub(super) static GATE_READS: Atomic<bool> = Atomic::new(false);
+
+/// A reader brings in `pages`.
+fn note_miss(inode: &Inode, pages: impl FnOnce() -> RangeInclusive<u64>) {
+    if inode.data().add_lock.is_held(State::Block) {
+        let data = inode.super_block().data();
+        data.wanted.missed(inode.ino(), pages());
+    }
+}
 
 /// The block that contains byte `pos`.
 fn block_of(pos: u64) -> u64 {
@@ -117,7 +132,7 @@ fn map(inode: &Inode, pos: u64, len: u64, allocate: bool, nowait: bool) -> Resul
         len: blocks.min(want) << BLOCK_LOG2,
         kind,
         // Looked at after the extent: the inode was marked before that was published.
-        dirty: inode.is_dirty(true),
+        dirty: inode.is_dirty(true) || !data.is_durable(),
         sequence,
     })
 }
@@ -126,6 +141,7 @@ fn map(inode: &Inode, pos: u64, len: u64, allocate: bool, nowait: bool) -> Resul
 fn lookup_or_allocate(inode: &Inode, block: u64, want: u64) -> Result<(Mapping, u64)> {
     let sb = inode.super_block();
     let _nofs = NofsScope::enter();
+    let _change = inode.data().change();
     let mut map = inode.data().lock_map();
     let mut mapping = map.extents.lookup(block);
     if matches!(mapping, Mapping::Hole { .. }) {
@@ -155,6 +171,7 @@ pub(super) fn mark_written(inode: &Inode, pos: u64, len: u64) -> Result {
     let _nofs = NofsScope::enter();
     // What is on the device now could not be found there after an error.
     let io = &sb.change().map_err(|_| EIO)?;
+    let _change = inode.data().change();
     let mut map = inode.data().lock_map();
     let mut allocator = sb.data().allocator.lock();
     let end = (pos + len).div_ceil(BLOCK_SIZE as u64);
@@ -174,6 +191,7 @@ pub(super) fn set_size(inode: &LockedInode, size: u64) -> Result {
     }
     let old = inode.size();
     inode.dio_wait();
+    let _change = inode.data().change();
     {
         let cache = inode.lock_invalidate();
         if size > old {
@@ -220,6 +238,7 @@ fn change_map(
     let sb = inode.super_block();
     let _nofs = NofsScope::enter();
     let io = &sb.change()?;
+    let _change = inode.data().change();
     let mut map = inode.data().lock_map();
     let mut allocator = sb.data().allocator.lock();
     let end = inode.size().div_ceil(BLOCK_SIZE as u64);
@@ -268,9 +287,12 @@ pub(super) fn preallocate(inode: &Inode, pos: u64, end: u64) -> Result {
 pub(super) fn sync_metadata(inode: &Inode) -> Result {
     // Somebody else may have been told of an error that concerns this inode.
     let sb = inode.super_block();
+    let revision = inode.data().revision();
     sb.check_lost()?;
     inode.sync()?;
-    sb.sync_device()
+    sb.sync_device()?;
+    inode.data().synced(revision);
+    Ok(())
 }
 
 /// Before a write at `pos`: what lies between the old end of the file and there reads as zeroes.
@@ -289,6 +311,7 @@ pub(super) fn buffered_write(
     from: &mut IovIter<'_>,
 ) -> Result<usize> {
     let size = inode.size();
+    let _change = (iocb.pos() + from.len() as u64 > size).then(|| inode.data().change());
     let written = inode.buffered_write(iocb, from);
     if inode.size() != size {
         inode.mark_dirty();
@@ -319,6 +342,10 @@ impl MappingOps for ToyFs {
     }
 
     fn read_folio(inode: &Inode, folio: LockedFolio<'_, ToyFs>) -> Result<ReadFolio> {
+        note_miss(inode, || folio.index()..=folio.index());
+        if !GATE_READS.load(Relaxed) {
+            return Ok(folio.submit_read());
+        }
         if let Some(_add) = Hold::try_take(inode, State::Add) {
             return Ok(folio.submit_read());
         }
@@ -336,6 +363,10 @@ impl MappingOps for ToyFs {
     }
 
     fn readahead(inode: &Inode, readahead: Readahead<'_, ToyFs>) {
+        note_miss(inode, || readahead.pages());
+        if !GATE_READS.load(Relaxed) {
+            return readahead.submit();
+        }
         match Hold::try_take(inode, State::Add) {
             Some(_add) => readahead.submit(),
             None => inode.super_block().data().stats().readahead_skipped.inc(),

@@ -9,12 +9,15 @@ use super::{
     data::{buffered_write, free_unused, preallocate, punch, sync_metadata, zero_up_to},
     dio,
     hold::Hold,
+    inode::InodeData,
     Inode, LockedInode, ToyFs,
 };
 use crate::{
     lock::State,
     marker::{self, Verdict},
-    vfs::{Fallocate, FaultAnswer, FaultResult, FileOps, IovIter, Kiocb, PageMkwrite},
+    vfs::{
+        Fallocate, FaultAnswer, FaultResult, FileOps, InodeHeld as _, IovIter, Kiocb, PageMkwrite,
+    },
 };
 use kernel::prelude::*;
 
@@ -38,10 +41,14 @@ impl FileOps for ToyFs {
             } else {
                 inode.lock()?
             };
+            if iocb.is_nowait() && InodeData::is_extending(&inode) {
+                return Err(EAGAIN);
+            }
+            InodeData::settle(&inode);
             if inode.write_checks(iocb, from)? == 0 {
                 return Ok(0);
             }
-            iocb.modified()?;
+            inode.modified(iocb)?;
             zero_up_to(&inode, iocb.pos())?;
             buffered_write(&inode, iocb, from)?
         };
@@ -63,6 +70,7 @@ impl FileOps for ToyFs {
             inode.data().lock_map().extents.keep_noted();
         }
         if op.grows() && end > size {
+            let _change = inode.data().change();
             inode.zero_tail(size)?;
             cache.truncate_pages(end);
             inode.mark_dirty();
@@ -95,7 +103,15 @@ impl FileOps for ToyFs {
 
     fn page_mkwrite<'a>(inode: &Inode, fault: PageMkwrite<'a, ToyFs>) -> FaultResult<'a> {
         fault.serialised(|fault| match Hold::take(inode, State::Add) {
-            Ok(_add) => fault.serve(),
+            Ok(_add) => {
+                let index = fault.index();
+                let result = fault.serve();
+                if result.is_gone() {
+                    let data = inode.super_block().data();
+                    data.wanted.lost(inode.ino(), index);
+                }
+                result
+            }
             Err(_) => fault.refuse(),
         })
     }

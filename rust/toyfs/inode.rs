@@ -5,7 +5,7 @@
 use super::{
     block::{corrupt, BlockIo},
     extent::{ExtentMap, Mapping, Published},
-    Inode, InodeRef, SuperBlock,
+    Inode, InodeRef, LockedInode, SuperBlock,
 };
 use crate::{
     lock::{new_two_state_shared_lock, KeptHold, TwoStateSharedLock},
@@ -18,7 +18,10 @@ use core::{
 use kernel::{
     new_mutex,
     prelude::*,
-    sync::{Mutex, MutexGuard},
+    sync::{
+        atomic::{Acquire, Atomic, Full, Relaxed, Release},
+        Mutex, MutexGuard,
+    },
 };
 use toyfs_format::{self as format, Time, INODE_SIZE};
 
@@ -38,6 +41,34 @@ pub(crate) struct InodeData {
     map: Mutex<Map>,
     /// The extents of `map`, for those who only look.
     published: Published,
+    /// Counts the changes of map and size: of what is needed to find the data.
+    revision: Atomic<u64>,
+    /// Such changes that are being made.
+    changing: Atomic<u32>,
+    /// Of which `revision` all is known to be durable, if of any.
+    durable: Atomic<u64>,
+    /// Writes in flight that end behind the end of the file.
+    extending: Atomic<u32>,
+}
+
+/// A change of map or size that is being made.
+#[must_use = "the change has ended when this is dropped"]
+pub(super) struct Changing<'a>(&'a InodeData);
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        self.0.revision.add(1, Relaxed);
+        self.0.changing.fetch_sub(1, Release);
+    }
+}
+
+/// One of the writes in flight that end behind the end of the file.
+pub(super) struct Extending<'a>(&'a InodeData);
+
+impl Drop for Extending<'_> {
+    fn drop(&mut self) {
+        self.0.extending.fetch_sub(1, Release);
+    }
 }
 
 /// The part of an inode that [`InodeData::lock_map`] gives access to.
@@ -81,6 +112,10 @@ impl InodeData {
                 "toyfs_map"
             ),
             published: Published::new(),
+            revision: Atomic::new(1),
+            changing: Atomic::new(0),
+            durable: Atomic::new(0),
+            extending: Atomic::new(0),
         })
     }
 
@@ -112,6 +147,51 @@ impl InodeData {
     /// any time, if the caller holds nothing that keeps it as it is.
     pub(super) fn extents(&self) -> &Published {
         &self.published
+    }
+
+    /// To be held around each change of map or size, until the inode is marked dirty.
+    pub(super) fn change(&self) -> Changing<'_> {
+        // Whoever sees the change sees this, too.
+        self.changing.fetch_add(1, Full);
+        Changing(self)
+    }
+
+    /// What to tell [`Self::synced`] when all metadata that is there now is durable. `None` while it changes.
+    pub(super) fn revision(&self) -> Option<u64> {
+        // In this order: a change that has ended in between is one in `revision`.
+        (self.changing.load(Acquire) == 0).then(|| self.revision.load(Acquire))
+    }
+
+    /// Map and size as they were at `revision` are durable.
+    pub(super) fn synced(&self, revision: Option<u64>) {
+        if let Some(revision) = revision {
+            self.durable.store(revision, Release);
+        }
+    }
+
+    /// Whether map and size are known to be durable as they are: what is written into written blocks is then found after a
+    /// power cut.
+    pub(super) fn is_durable(&self) -> bool {
+        self.revision() == Some(self.durable.load(Acquire))
+    }
+
+    /// Notes a write that may be in flight when `i_rwsem` is released, and ends behind the end of the file.
+    pub(super) fn extending(&self) -> Extending<'_> {
+        self.extending.add(1, Relaxed);
+        Extending(self)
+    }
+
+    /// Before anything is done to a file under exclusive `i_rwsem` that depends on where it ends: waits for those who are
+    /// about to change that. Only who has the lock makes it more of them.
+    pub(super) fn settle(inode: &LockedInode) {
+        if Self::is_extending(inode) {
+            inode.dio_wait();
+        }
+    }
+
+    /// Whether [`Self::settle`] would wait.
+    pub(super) fn is_extending(inode: &LockedInode) -> bool {
+        inode.data().extending.load(Acquire) != 0
     }
 
     /// Returns inode `ino`, from memory or from disk.

@@ -40,6 +40,7 @@ mod namei;
 mod options;
 mod stats;
 mod types;
+mod wanted;
 
 use kernel::error::Result;
 use types::{Inode, InodeRef, InvalidateLock, LockedInode, LockedSuper, SuperBlock};
@@ -48,6 +49,7 @@ pub(crate) use mount::STATICS;
 pub(crate) use types::ToyFs;
 
 /// To be called once, before the file system is registered.
-pub(crate) fn init() -> Result {
+pub(crate) fn init(gate_reads: bool) -> Result {
+    data::GATE_READS.store(gate_reads, kernel::sync::atomic::Relaxed);
     inode::InodeData::teach_lock_order()
 }

@@ -9,6 +9,7 @@ use super::{
     inode::InodeData,
     options::{Options, SelfDio},
     stats::Stats,
+    wanted::Wanted,
     Inode, InodeRef, LockedSuper, SuperBlock, ToyFs,
 };
 use crate::vfs::{
@@ -57,6 +58,8 @@ pub(crate) struct Super {
     #[pin]
     pub(super) health: Health,
     /// Counters, and their file in debugfs.
+    #[pin]
+    pub(super) wanted: Wanted,
     stats: File<Stats>,
 }
 
@@ -244,6 +247,7 @@ impl SuperOps for ToyFs {
                 format,
                 selfdio: Atomic::new(options.selfdio as u32),
                 allocator <- new_mutex!(allocator, "toyfs_allocator"),
+                wanted <- Wanted::new(),
                 stats: debugfs.file(c"stats", Stats::new())?,
             }),
             GFP_KERNEL,

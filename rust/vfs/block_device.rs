@@ -77,6 +77,12 @@ impl BlockDevice {
         unsafe { bindings::vfs_bdev_dma_alignment(self.as_raw()) }
     }
 
+    /// Whether a write can be told to reach the medium before it completes, or all do.
+    pub(crate) fn writes_through(&self) -> bool {
+        // SAFETY: As above.
+        unsafe { bindings::vfs_bdev_writes_through(self.as_raw()) }
+    }
+
     fn check(&self, block: u64, offset: usize, len: usize) -> Result<usize> {
         let end = offset.checked_add(len).ok_or(EINVAL)?;
         if end > BLOCK_SIZE || block >= self.size() / BLOCK_SIZE as u64 {

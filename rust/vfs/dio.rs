@@ -5,7 +5,7 @@
 //! C headers: `include/linux/iomap.h`, `include/linux/fs.h`.
 
 use super::{
-    errno::from_ssize,
+    errno::{from_ssize, to_ssize},
     file::Kiocb,
     fs_type::FsStatics,
     inode::Inode,
@@ -19,93 +19,103 @@ use kernel::{alloc::flags::GFP_NOWAIT, error::Result, prelude::*, types::Opaque}
 
 /// What a file system is told of its direct I/O.
 pub(crate) trait DirectOps: Types {
-    /// What travels with a direct write in flight. It is dropped, or given to
-    /// [`DirectOps::direct_write_ended`], in any context, hard interrupts included, before the request
-    /// completes; until then the inode is there.
+    /// What travels with a direct request in flight. It is dropped, or given to [`DirectOps::direct_ended`], in any
+    /// context, hard interrupts included, before the request completes; until then the inode is there.
     type InFlight<'a>: Send;
 
-    /// A write that [`PinnedBuffer::write_later`] or [`direct_write_later`] left in flight has ended, well or
-    /// not. Called in any context, hard interrupts included, before the request completes.
-    fn direct_write_ended(state: Self::InFlight<'_>);
+    /// The data of a write is on the device that went to unwritten blocks or beyond the end of the file: notes both. In a
+    /// task, before the pages of the range are dropped from the page cache for the second time, so that what is read after
+    /// that is read with the map and the size as they are then.
+    fn direct_written(write: DirectWritten<'_, Self>) -> Result;
 
-    /// A direct read that [`direct_rw`] was asked for has ended, well or not: called once for each call, in any
-    /// context, before the request completes.
-    fn direct_read_ended(inode: &Inode<Self>);
+    /// A request that was left in flight has ended, well or not. Called in any context, hard interrupts included, before
+    /// the request completes.
+    fn direct_ended(state: Self::InFlight<'_>);
 }
 
-impl PinnedBuffer {
-    /// Writes the first `bytes` of the buffer at the position of `iocb`, which moves on, and waits.
-    ///
-    /// # Errors
-    ///
-    /// `ENOTBLK` if the page cache of the range could not be invalidated: nothing was written.
-    pub(crate) fn write<T: DirectOps + CTables>(
-        &self,
-        iocb: &mut Kiocb<'_, T>,
-        bytes: usize,
-    ) -> Result<usize> {
-        let mut iter = self.iter(bytes);
-        direct_rw(iocb, &mut IovIter::new(&mut iter), DirectFlags::Wait)
+/// A direct write whose data is on the device.
+pub(crate) struct DirectWritten<'a, T: Types> {
+    inode: &'a Inode<T>,
+    pos: u64,
+    len: u64,
+    unwritten: bool,
+}
+
+impl<'a, T: Types> DirectWritten<'a, T> {
+    pub(super) fn new(inode: &'a Inode<T>, pos: u64, len: u64, unwritten: bool) -> Self {
+        DirectWritten {
+            inode,
+            pos,
+            len,
+            unwritten,
+        }
     }
 
-    /// As [`PinnedBuffer::write`], but may leave the write in flight: see [`direct_write_later`].
-    pub(crate) fn write_later<'a, T: DirectOps + CTables>(
-        self,
-        iocb: &mut Kiocb<'a, T>,
-        bytes: usize,
-        state: T::InFlight<'a>,
-    ) -> Result<usize> {
-        // The array that the iterator points to does not move with the buffer.
-        let mut iter = self.iter(bytes);
-        write_later(iocb, &mut IovIter::new(&mut iter), Some(self), state)
+    /// The inode.
+    pub(crate) fn inode(&self) -> &'a Inode<T> {
+        self.inode
+    }
+
+    /// The first byte of the file that was written.
+    pub(crate) fn pos(&self) -> u64 {
+        self.pos
+    }
+
+    /// How many bytes were written; not zero.
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether some of the blocks were unwritten.
+    pub(crate) fn is_unwritten(&self) -> bool {
+        self.unwritten
+    }
+
+    /// Whether the write ended behind the end of the file.
+    pub(crate) fn is_extending(&self) -> bool {
+        self.pos + self.len > self.inode.size()
+    }
+
+    /// Moves the end of the file to that of the write, if it is behind.
+    ///
+    /// The file system keeps others that change the size out: its write is in flight, which [`LockedInode::dio_wait`] waits for.
+    ///
+    /// [`LockedInode::dio_wait`]: super::LockedInode::dio_wait
+    pub(crate) fn extend(&self) {
+        // SAFETY: Valid inode. Where a size is written in two halves, `i_lock` keeps other such writes out.
+        unsafe { bindings::vfs_i_size_extend(self.inode.as_raw(), (self.pos + self.len) as i64) }
     }
 }
 
-/// How [`direct_rw`] treats its request.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum DirectFlags {
-    /// A read, as the request asks: an asynchronous one may be left in flight (`EIOCBQUEUED`).
-    /// [`DirectOps::direct_read_ended`] is called when it has ended.
-    AsAsked,
-    /// Done when the call returns; durability is left to the caller.
-    Wait,
+fn dio_ops<T: CTables>(is_write: bool) -> *const bindings::iomap_dio_ops {
+    if is_write {
+        T::WRITE_DIO_OPS
+    } else {
+        ptr::null()
+    }
 }
 
-/// Reads or writes past the page cache. Wraps `iomap_dio_rw()`.
+/// Reads or writes past the page cache, and waits. Wraps `iomap_dio_rw()`.
 ///
-/// Returns the number of bytes done; the position moves on by as much.
+/// A write is made durable only if it is to go `through` to the medium, and the request asks for that; otherwise that is left
+/// to the caller. Returns the number of bytes done; the position moves on by as much.
+///
+/// # Errors
+///
+/// `ENOTBLK` if the page cache of the range could not be invalidated: nothing was written.
 pub(crate) fn direct_rw<T: DirectOps + CTables>(
     iocb: &mut Kiocb<'_, T>,
     iter: &mut IovIter<'_>,
-    flags: DirectFlags,
+    through: bool,
 ) -> Result<usize> {
-    let ops = T::IOMAP_OPS;
-    if flags != DirectFlags::Wait {
-        let inode = iocb.inode();
-        // `end_read` is called if, and only if, iomap comes to ask for the map.
-        let mut begun = false;
-        // SAFETY: Valid request and tables; iomap says whether the request is in flight. The map is not asked
-        // for any more when the call returns.
-        let ret = unsafe {
-            let (iter, dops) = (iter.as_raw(), T::READ_DIO_OPS);
-            let begun = (&raw mut begun).cast();
-            iocb.submit(|iocb| {
-                from_ssize(bindings::iomap_dio_rw(iocb, iter, ops, dops, 0, begun, 0))
-            })
-        };
-        if !begun {
-            T::direct_read_ended(inode);
-        }
-        return ret;
-    }
-    let mut part = iocb.sync_part();
+    let mut part = iocb.sync_part(through);
     // SAFETY: Valid request and tables; the copy is not used after the call, which waits.
     let ret = from_ssize(unsafe {
         bindings::iomap_dio_rw(
             &mut part,
             iter.as_raw(),
-            ops,
-            ptr::null(),
+            T::IOMAP_OPS,
+            dio_ops::<T>(iter.is_source()),
             bindings::IOMAP_DIO_FORCE_WAIT,
             ptr::null_mut(),
             0,
@@ -115,7 +125,7 @@ pub(crate) fn direct_rw<T: DirectOps + CTables>(
     ret
 }
 
-/// A direct write in flight: its own request, and that of the caller.
+/// A direct request in flight: its own request, and that of the caller.
 ///
 /// `iomap_dio_ops->end_io()` would do without a request of our own. But it is called before iomap drops the
 /// pages of the range for the second time, which `state` must still keep anybody from making dirty:
@@ -131,72 +141,107 @@ struct InFlight<'a, T: DirectOps + 'a> {
     original: *mut bindings::kiocb,
     buffer: Option<PinnedBuffer>,
     state: Option<T::InFlight<'a>>,
+    /// Whether what was written is to be made durable before the caller's request completes.
+    sync: bool,
+    /// Of the caller's request, if it completes in `work`.
+    ret: Option<isize>,
 }
 
-/// Writes past the page cache from memory that stays where it is. `state` travels with the write.
+/// Memory for a request that may be left in flight.
+pub(crate) enum DirectMemory<'m, 'i> {
+    /// All of a buffer, which is taken, and unpinned when the request has ended, if that is left in flight.
+    Pinned(&'m mut Option<PinnedBuffer>),
+    /// Memory that stays where it is.
+    Fixed(&'m mut IovIter<'i>),
+}
+
+/// As [`direct_rw`], of an asynchronous request. `state` travels with it.
 ///
 /// # Errors
 ///
-/// `EIOCBQUEUED` if the write is in flight: [`DirectOps::direct_write_ended`] is called when it ends, and
-/// `iocb` is completed then. With any other result it has ended, and `state` is dropped.
-pub(crate) fn direct_write_later<'a, T: DirectOps + CTables>(
+/// `EIOCBQUEUED` if the request is in flight: [`DirectOps::direct_ended`] is called when it ends, and `iocb` is completed
+/// then, after it was made durable if it asks for that. With any other result it has ended, and `state` is dropped.
+pub(crate) fn direct_rw_later<'a, T: DirectOps + CTables>(
     iocb: &mut Kiocb<'a, T>,
-    from: &mut IovIter<'_>,
+    memory: DirectMemory<'_, '_>,
+    through: bool,
     state: T::InFlight<'a>,
 ) -> Result<usize> {
-    write_later(iocb, from, None, state)
-}
-
-/// `buffer`, if any, is what `from` is over, and is kept until the write has ended.
-///
-/// `fs/backing-file.c` wraps requests in the same way.
-fn write_later<'a, T: DirectOps + CTables>(
-    iocb: &mut Kiocb<'a, T>,
-    from: &mut IovIter<'_>,
-    buffer: Option<PinnedBuffer>,
-    state: T::InFlight<'a>,
-) -> Result<usize> {
-    if !iocb.may_complete_later() {
-        // Whoever made the request waits for it, or somebody has to make it durable.
-        return direct_rw(iocb, from, DirectFlags::Wait);
+    if iocb.is_sync() {
+        // Nobody would be told.
+        return Err(EINVAL);
     }
-    let mut part = iocb.sync_part();
+    let mut part = iocb.sync_part(through);
     part.ki_complete = Some(InFlight::<T>::end);
     let flags = if iocb.is_nowait() {
         GFP_NOWAIT
     } else {
         GFP_KERNEL
     };
-    let request = KBox::new(
+    let (mut place, mut fixed) = match memory {
+        DirectMemory::Pinned(place) => (Some(place), None),
+        DirectMemory::Fixed(iter) => (None, Some(iter)),
+    };
+    // `fs/backing-file.c` wraps requests in the same way.
+    let mut request = KBox::new(
         InFlight::<'a, T> {
             part: UnsafeCell::new(part),
             work: Opaque::uninit(),
             original: iocb.as_raw(),
-            buffer,
+            buffer: None,
             state: Some(state),
+            sync: iocb.is_dsync() && !through,
+            ret: None,
         },
         flags,
     )
     .map_err(|_| if flags == GFP_NOWAIT { EAGAIN } else { ENOMEM })?;
+    // The buffer does not move any more, until it is given back.
+    request.buffer = place.as_mut().and_then(|place| place.take());
+    let mut pinned = request.buffer.as_mut().map(PinnedBuffer::whole_iter);
+    let iter: *mut bindings::iov_iter = match (&mut pinned, &mut fixed) {
+        (Some(pinned), _) => pinned,
+        (None, Some(fixed)) => fixed.as_raw(),
+        (None, None) => return Err(EINVAL),
+    };
+    // SAFETY: Valid iterator.
+    let is_write = unsafe { (*iter).data_source };
+    let dops = dio_ops::<T>(is_write);
+    request.sync &= is_write;
     let request = KBox::into_raw(request);
     // SAFETY: The work stays where it is until it is run, if ever.
-    unsafe { bindings::vfs_init_work((*request).work.get(), Some(InFlight::<T>::free)) };
-    let ops = T::IOMAP_OPS;
-    let from = from.as_raw();
+    unsafe { bindings::vfs_init_work((*request).work.get(), Some(InFlight::<T>::finish)) };
     // SAFETY: Valid request and tables. If the call returns EIOCBQUEUED, `end` frees the request and
     // completes the caller's, and may have done so; until it returns, iomap keeps `end` from being called.
     let ret = unsafe {
         iocb.submit(|_| {
-            let (part, no) = ((*request).part.get(), (ptr::null(), ptr::null_mut()));
-            from_ssize(bindings::iomap_dio_rw(part, from, ops, no.0, 0, no.1, 0))
+            let part = (*request).part.get();
+            from_ssize(bindings::iomap_dio_rw(
+                part,
+                iter,
+                T::IOMAP_OPS,
+                dops,
+                0,
+                ptr::null_mut(),
+                0,
+            ))
         })
     };
     if ret != Err(EIOCBQUEUED) {
         // SAFETY: Not queued, so `end` is not called: the request is ours again.
         let mut request = unsafe { KBox::from_raw(request) };
         iocb.set_pos(request.part.get_mut().ki_pos);
+        if let Some(place) = place {
+            *place = request.buffer.take();
+        }
     }
     ret
+}
+
+/// Has what this task has submitted, and the block layer collects for it, sent to the device now.
+pub(crate) fn flush_plug() {
+    // SAFETY: Concerns this task alone.
+    unsafe { bindings::vfs_flush_plug() }
 }
 
 impl<T: DirectOps + CTables> InFlight<'_, T> {
@@ -204,7 +249,7 @@ impl<T: DirectOps + CTables> InFlight<'_, T> {
     ///
     /// # Safety
     ///
-    /// `part` must be that of a request of [`direct_write_later`] that was queued; called once.
+    /// `part` must be that of a request of [`direct_rw_later`] that was queued; called once.
     unsafe extern "C" fn end(part: *mut bindings::kiocb, ret: isize) {
         // SAFETY: The request was boxed, and is given up here. The original one, and with it the file, its
         // inode, to which `state` may refer, and the mount, stay until its own completion is called.
@@ -215,32 +260,60 @@ impl<T: DirectOps + CTables> InFlight<'_, T> {
             FsStatics::<T>::completes((*inode).i_sb);
             (*original).ki_pos = (*part).ki_pos;
             if let Some(state) = (*this).state.take() {
-                T::direct_write_ended(state);
+                T::direct_ended(state);
             }
             let memory = match (*this).buffer.as_mut() {
                 Some(buffer) => buffer.unpin(),
                 None => Memory::FreedAnywhere,
             };
+            if (*this).sync && ret > 0 {
+                (*this).ret = Some(ret);
+                // Where iomap does the same. Not on the mount's own queue: what is synced may wait for that. iomap has
+                // made this one before it left the first request in flight.
+                bindings::vfs_queue_work((*(*inode).i_sb).s_dio_done_wq, (*this).work.get());
+                return;
+            }
             if memory == Memory::FreedInTask && bindings::vfs_bio_in_atomic() {
-                let inode = Inode::<T>::from_raw(inode);
-                inode.super_block().work_queue().enqueue((*this).work.get());
+                let queue = Inode::<T>::from_raw(inode).super_block().work_queue();
+                queue.enqueue((*this).work.get());
             } else {
                 drop(KBox::from_raw(this));
             }
+            Self::complete(original, ret);
+        }
+    }
+
+    /// Completes the caller's request.
+    ///
+    /// # Safety
+    ///
+    /// `original` must be a request that was left in flight; called once.
+    unsafe fn complete(original: *mut bindings::kiocb, ret: isize) {
+        // SAFETY: By the caller's promise.
+        unsafe {
             if let Some(complete) = (*original).ki_complete {
                 complete(original, ret);
             }
         }
     }
 
-    /// Frees a request that has ended.
+    /// Does what the end of a request has left: makes it durable and completes it, or frees what described it.
     ///
     /// # Safety
     ///
     /// To be called by the work queue, with the work of such a request.
-    unsafe extern "C" fn free(work: *mut bindings::work_struct) {
+    unsafe extern "C" fn finish(work: *mut bindings::work_struct) {
         let this = work.wrapping_byte_sub(mem::offset_of!(InFlight<'_, T>, work));
-        // SAFETY: Boxed, and left to us by `end`.
-        drop(unsafe { KBox::from_raw(this.cast::<InFlight<'_, T>>()) });
+        // SAFETY: Boxed, and left to us by `end`. If there is something to complete, the caller's request is still in
+        // flight.
+        unsafe {
+            let this = KBox::from_raw(this.cast::<InFlight<'_, T>>());
+            let (original, ret) = (this.original, this.ret);
+            drop(this);
+            if let Some(ret) = ret {
+                let ret = bindings::vfs_generic_write_sync(original, ret);
+                Self::complete(original, to_ssize(from_ssize(ret)));
+            }
+        }
     }
 }

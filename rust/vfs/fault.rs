@@ -15,6 +15,11 @@ use core::marker::PhantomData;
 pub(crate) struct FaultResult<'a>(bindings::vm_fault_t, PhantomData<Brand<'a>>);
 
 impl FaultResult<'_> {
+    /// Whether the page has left the page cache, and the access is to be tried again.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.0 & bindings::vm_fault_reason_VM_FAULT_NOPAGE != 0
+    }
+
     /// For the kernel.
     pub(super) fn into_raw(self) -> bindings::vm_fault_t {
         self.0
@@ -61,6 +66,11 @@ impl<'a, T: CTables> PageMkwrite<'a, T> {
             bindings::vfs_sb_end_pagefault(sb);
             ret
         }
+    }
+
+    /// The page's index in the file.
+    pub(crate) fn index(&self) -> u64 {
+        self.0.__bindgen_anon_1.pgoff as u64
     }
 
     /// Makes blocks for the page and marks it dirty. Wraps `iomap_page_mkwrite()`.

@@ -108,7 +108,7 @@ impl<'a, T: Types> Kiocb<'a, T> {
         &mut self,
         submit: impl FnOnce(*mut bindings::kiocb) -> Result<usize>,
     ) -> Result<usize> {
-        let rest = self.sync_part();
+        let rest = self.sync_part(false);
         let ret = submit(self.as_raw());
         if ret == Err(EIOCBQUEUED) && self.rest.is_none() {
             self.rest = Some(rest);
@@ -142,6 +142,15 @@ impl<'a, T: Types> Kiocb<'a, T> {
         self.get().ki_pos as u64
     }
 
+    /// `EIO` if the request is not one on `inode`.
+    pub(super) fn check_inode(&self, inode: &Inode<T>) -> Result {
+        if core::ptr::eq(self.inode(), inode) {
+            Ok(())
+        } else {
+            Err(EIO)
+        }
+    }
+
     fn has(&self, flag: i32) -> bool {
         self.get().ki_flags & flag != 0
     }
@@ -167,24 +176,15 @@ impl<'a, T: Types> Kiocb<'a, T> {
         self.get().ki_complete.is_none()
     }
 
-    /// Whether the request may be completed after the call that made it returned, and without making
-    /// anything durable.
-    pub(crate) fn may_complete_later(&self) -> bool {
+    /// Whether what it writes is to be durable when it completes (`O_DSYNC`, `RWF_DSYNC` and so on).
+    pub(crate) fn is_dsync(&self) -> bool {
         // SAFETY: Valid request.
-        !self.is_sync() && !unsafe { bindings::vfs_iocb_is_dsync(self.get()) }
+        unsafe { bindings::vfs_iocb_is_dsync(self.get()) }
     }
 
-    /// Only with `i_rwsem` of the inode held.
-    fn write_checks(&mut self, from: &mut IovIter<'_>) -> Result<usize> {
-        // SAFETY: Valid request.
-        from_ssize(unsafe { bindings::generic_write_checks(self.as_raw(), from.raw) })
-    }
-
-    /// Removes privileges and updates the times before a write. The caller holds `i_rwsem`,
-    /// exclusively unless [`Inode::is_nosec`].
-    pub(crate) fn modified(&mut self) -> Result {
-        // SAFETY: Valid request.
-        to_result(unsafe { bindings::kiocb_modified(self.as_raw()) })
+    /// Whether that goes for all metadata, times included (`O_SYNC`, `RWF_SYNC`).
+    pub(crate) fn is_sync_all(&self) -> bool {
+        self.has(bindings::VFS_IOCB_SYNC)
     }
 
     /// Updates the access time.
@@ -206,35 +206,31 @@ impl<'a, T: Types> Kiocb<'a, T> {
         from_ssize(unsafe { bindings::filemap_read(self.as_raw(), to.raw, 0) })
     }
 
-    /// Ends a direct write whose last part, `buffered`, went through the page cache: writes that
+    /// Ends a part of a direct write that went through the page cache, with the result `buffered`: writes that
     /// back and drops it from the cache.
     ///
-    /// Wraps `direct_write_fallback()`; consumes the result of the buffered part.
+    /// Wraps `direct_write_fallback()`.
     pub(crate) fn direct_fallback(
         &mut self,
         from: &mut IovIter<'_>,
-        direct: usize,
         buffered: Result<usize>,
     ) -> Result<usize> {
         // SAFETY: Valid request, whose position is after the buffered part.
         from_ssize(unsafe {
-            bindings::direct_write_fallback(
-                self.as_raw(),
-                from.raw,
-                direct as isize,
-                to_ssize(buffered),
-            )
+            bindings::direct_write_fallback(self.as_raw(), from.raw, 0, to_ssize(buffered))
         })
     }
 
     /// A copy for a part of the request that is done, and waited for, by the caller: synchronous, and
-    /// not itself responsible for durability.
-    pub(super) fn sync_part(&self) -> bindings::kiocb {
+    /// not itself responsible for durability, unless what it writes goes `through` to the medium.
+    pub(super) fn sync_part(&self, through: bool) -> bindings::kiocb {
         let mut part = *self.get();
         part.ki_complete = None;
         part.private = core::ptr::null_mut();
-        part.ki_flags &=
-            !(bindings::VFS_IOCB_DSYNC | bindings::VFS_IOCB_SYNC | bindings::VFS_IOCB_HIPRI);
+        part.ki_flags &= !bindings::VFS_IOCB_HIPRI;
+        if !through {
+            part.ki_flags &= !(bindings::VFS_IOCB_DSYNC | bindings::VFS_IOCB_SYNC);
+        }
         part
     }
 
@@ -244,27 +240,55 @@ impl<'a, T: Types> Kiocb<'a, T> {
     }
 }
 
-impl<T: Types> LockedInode<T> {
+/// An inode whose `i_rwsem` is held, in whichever way.
+///
+/// All methods return `EIO`, and do nothing, for a request on another inode.
+pub(crate) trait InodeHeld<T: Types> {
+    /// The inode.
+    fn held(&self) -> &Inode<T>;
+
+    /// Whether it is held exclusively.
+    const EXCLUSIVE: bool;
+
     /// Checks limits and permissions of a write to this inode, finds the position of an append, and
     /// shortens `from` to what may be written: its length is the result.
     ///
     /// Wraps `generic_write_checks()`.
-    pub(crate) fn write_checks(
-        &self,
-        iocb: &mut Kiocb<'_, T>,
-        from: &mut IovIter<'_>,
-    ) -> Result<usize> {
-        iocb.write_checks(from)
+    fn write_checks(&self, iocb: &mut Kiocb<'_, T>, from: &mut IovIter<'_>) -> Result<usize> {
+        iocb.check_inode(self.held())?;
+        // SAFETY: Valid request; `i_rwsem` of its inode is held.
+        from_ssize(unsafe { bindings::generic_write_checks(iocb.as_raw(), from.raw) })
+    }
+
+    /// Removes privileges and updates the times before a write. Wraps `kiocb_modified()`.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN` if that needs waiting that the request does not allow, or exclusive `i_rwsem` which is held shared: see
+    /// [`Inode::is_nosec`].
+    fn modified(&self, iocb: &mut Kiocb<'_, T>) -> Result {
+        iocb.check_inode(self.held())?;
+        if !Self::EXCLUSIVE && !self.held().is_nosec() {
+            return Err(EAGAIN);
+        }
+        // SAFETY: Valid request; `i_rwsem` of its inode is held, exclusively if there are privileges to remove: while it is
+        // held shared, none can be added.
+        to_result(unsafe { bindings::kiocb_modified(iocb.as_raw()) })
     }
 }
 
-impl<T: Types> InodeLockShared<'_, T> {
-    /// As [`LockedInode::write_checks`].
-    pub(crate) fn write_checks(
-        &self,
-        iocb: &mut Kiocb<'_, T>,
-        from: &mut IovIter<'_>,
-    ) -> Result<usize> {
-        iocb.write_checks(from)
+impl<T: Types> InodeHeld<T> for LockedInode<T> {
+    const EXCLUSIVE: bool = true;
+
+    fn held(&self) -> &Inode<T> {
+        self
+    }
+}
+
+impl<T: Types> InodeHeld<T> for InodeLockShared<'_, T> {
+    const EXCLUSIVE: bool = false;
+
+    fn held(&self) -> &Inode<T> {
+        self.inode()
     }
 }

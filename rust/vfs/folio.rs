@@ -10,7 +10,7 @@ use super::{
     types::{CTables, Types},
 };
 use crate::bindings;
-use core::{marker::PhantomData, mem::ManuallyDrop, ptr};
+use core::{marker::PhantomData, mem::ManuallyDrop, ops::RangeInclusive, ptr};
 
 /// What [`MappingOps::read_folio`](super::MappingOps::read_folio) has done.
 pub(crate) enum ReadFolio {
@@ -44,6 +44,12 @@ impl<'a, T> LockedFolio<'a, T> {
     /// value's to unlock.
     pub(super) unsafe fn from_raw(folio: *mut bindings::folio) -> Self {
         LockedFolio(folio, FolioLocked::found(), PhantomData)
+    }
+
+    /// The first page of the folio, as an index into the file.
+    pub(crate) fn index(&self) -> u64 {
+        // SAFETY: Locked, so valid and in the cache.
+        unsafe { bindings::vfs_folio_pos(self.0) as u64 >> bindings::PAGE_SHIFT }
     }
 
     /// Unlocks the folio and keeps it, in order to wait for something else.
@@ -115,6 +121,13 @@ impl<T> Readahead<'_, T> {
 }
 
 impl<T: CTables> Readahead<'_, T> {
+    /// The pages, as indices into the file.
+    pub(crate) fn pages(&self) -> RangeInclusive<u64> {
+        // SAFETY: Valid for the call.
+        let (first, n) = unsafe { ((*self.0)._index as u64, u64::from((*self.0)._nr_pages)) };
+        first..=first + n.max(1) - 1
+    }
+
     /// Starts reading all of them.
     pub(crate) fn submit(self) {
         // SAFETY: Valid for the call.

@@ -123,6 +123,13 @@ impl<T: Types> Drop for InodeLock<'_, T> {
 #[must_use = "the lock is released when the guard is dropped"]
 pub(crate) struct InodeLockShared<'a, T: Types>(&'a Inode<T>, NotThreadSafe);
 
+impl<T: Types> InodeLockShared<'_, T> {
+    /// The inode.
+    pub(crate) fn inode(&self) -> &Inode<T> {
+        self.0
+    }
+}
+
 impl<T: Types> Drop for InodeLockShared<'_, T> {
     fn drop(&mut self) {
         // SAFETY: Held by this task, by construction.

@@ -49,6 +49,11 @@ impl<'a> IovIter<'a> {
         self.len() == 0
     }
 
+    /// Whether the memory is read from: the request is a write.
+    pub(super) fn is_source(&self) -> bool {
+        self.raw.data_source
+    }
+
     /// Whether the memory is a user's, so that touching it may fault.
     pub(crate) fn is_user_backed(&self) -> bool {
         // SAFETY: Valid iterator.

@@ -92,6 +92,7 @@ impl<T: CTables> LockedInode<T> {
         iocb: &mut Kiocb<'_, T>,
         from: &mut IovIter<'_>,
     ) -> Result<usize> {
+        iocb.check_inode(self)?;
         if from.is_empty() {
             return Ok(0);
         }

@@ -94,48 +94,6 @@ impl IovIter<'_> {
             owners.into_iter().flatten()
         })
     }
-
-    /// Whether all of the memory can be pinned at this moment without a page fault. A moment later that may be
-    /// different.
-    pub(crate) fn is_present(&self) -> bool {
-        const BATCH: usize = 16;
-        if !self.is_user_backed() {
-            return true;
-        }
-        // SAFETY: Plain data that refers to what the original refers to; not used after that.
-        let mut iter = unsafe { ptr::read(self.raw) };
-        let mut iter = IovIter::new(&mut iter);
-        iter.raw.nofault = true;
-        let mut bvecs = [const { MaybeUninit::<bindings::bio_vec>::uninit() }; BATCH];
-        while !iter.is_empty() {
-            let mut n = 0;
-            // SAFETY: Room for `BATCH` elements, of which the function initialises the first `n`, and pins each
-            // page of each of them once.
-            let ret = unsafe {
-                let left = iter.len();
-                let room = bvecs.as_mut_ptr().cast();
-                let ret = bindings::iov_iter_extract_bvecs(
-                    iter.as_raw(),
-                    room,
-                    left,
-                    &mut n,
-                    BATCH as u16,
-                    0,
-                    0,
-                );
-                let pinned = slice::from_raw_parts(room, n.into());
-                count_pinned(pinned);
-                for bv in pinned {
-                    unpin(bv);
-                }
-                ret
-            };
-            if ret <= 0 {
-                return false;
-            }
-        }
-        true
-    }
 }
 
 /// Pages of users' buffers that are pinned, by all mounts together.
@@ -151,85 +109,152 @@ fn pages_of(bv: &bindings::bio_vec) -> usize {
     (bv.bv_offset as usize + bv.bv_len as usize).div_ceil(PAGE_SIZE)
 }
 
-/// Counts the pages of `bvecs`, which have just been pinned. [`unpin`] counts them out.
+/// Counts the pages of `bvecs`, which have just been pinned. Unpinning counts them out.
 fn count_pinned(bvecs: &[bindings::bio_vec]) {
     PINNED.add(bvecs.iter().map(pages_of).sum::<usize>() as i64);
 }
 
-/// Unpins the pages of `bv`.
+/// Calls `f` with each folio that `bv` describes a part of.
 ///
 /// # Safety
 ///
-/// Each must have been pinned once for this.
-unsafe fn unpin(bv: &bindings::bio_vec) {
-    let pages = pages_of(bv);
-    // SAFETY: By the caller's promise.
-    unsafe { bindings::unpin_user_page_range_dirty_lock(bv.bv_page, pages, false) }
-    PINNED.add(-(pages as i64));
+/// `bv` must describe pages that cannot be freed meanwhile.
+unsafe fn folios_of(bv: &bindings::bio_vec, mut f: impl FnMut(*mut bindings::folio)) {
+    let mut page = bv.bv_page.wrapping_add(bv.bv_offset as usize / PAGE_SIZE);
+    let within = bv.bv_offset as usize % PAGE_SIZE;
+    let mut left = (within + bv.bv_len as usize).div_ceil(PAGE_SIZE);
+    while left > 0 {
+        let mut pages = 0;
+        // SAFETY: By the caller's promise; see `owners_of`.
+        f(unsafe { bindings::vfs_folio_of(page, &mut pages) });
+        let pages = pages.clamp(1, left);
+        left -= pages;
+        page = page.wrapping_add(pages);
+    }
 }
+
+/// Elements that need no memory of their own.
+const FEW: usize = 8;
 
 /// Pages of a user's buffer, pinned until the value is dropped.
 ///
 /// # Invariants
 ///
-/// `bvecs` describes `bytes` bytes of pages, each pinned once for each page of each element.
+/// The first `few_len` elements of `few` are initialised. They, or if there are any those of `many`, describe `bytes`
+/// bytes of pages at least, each pinned once for each page of each element.
 pub(crate) struct PinnedBuffer {
-    bvecs: KVVec<bindings::bio_vec>,
+    few: [MaybeUninit<bindings::bio_vec>; FEW],
+    few_len: usize,
+    many: KVVec<bindings::bio_vec>,
     bytes: usize,
+    /// Whether it is for reading into.
+    destination: bool,
+    /// Whether something may have been read into it since its pages were marked dirty.
+    filled: bool,
 }
+
+// SAFETY: Whoever has the value has the pins; they may be given up anywhere.
+unsafe impl Send for PinnedBuffer {}
 
 impl PinnedBuffer {
     /// Elements to make room for at a time.
     const BATCH: usize = 256;
 
-    /// Pins the next bytes of `from`, which moves on, for reading: `max` of them, or fewer if it ends
-    /// or a page cannot be had. Faults pages in unless the iterator says otherwise. `flags` are for
-    /// the memory of the description.
+    /// Pins the next bytes of `iter`, which moves on: `max` of them, or fewer if it ends or a page cannot be had. Faults
+    /// pages in unless the iterator says otherwise. `flags` are for the memory of a long description.
     ///
-    /// The second value is why it stopped early, if it did: `EINVAL` if the memory is not a user's.
+    /// The second value is why it stopped early, if it did: `EINVAL` if the memory is not a user's, or does not begin and end
+    /// where `align_mask` allows it.
     pub(crate) fn pin(
-        from: &mut IovIter<'_>,
+        iter: &mut IovIter<'_>,
         max: usize,
         align_mask: u32,
         flags: Flags,
     ) -> (Self, Result) {
         let mut this = PinnedBuffer {
-            bvecs: KVVec::new(),
+            few: [const { MaybeUninit::uninit() }; FEW],
+            few_len: 0,
+            many: KVVec::new(),
             bytes: 0,
+            destination: !iter.is_source(),
+            filled: false,
         };
-        if !from.is_user_backed() {
+        if !iter.is_user_backed() {
             // Nothing would be pinned, nor may it be unpinned.
             return (this, Err(EINVAL));
         }
-        while this.bytes < max && !from.is_empty() {
-            if let Err(e) = this.bvecs.reserve(Self::BATCH, flags) {
-                return (this, Err(e.into()));
-            }
-            let mut n = 0;
-            // SAFETY: There is room for `BATCH` elements after those in use; the function
-            // initialises the first `n` of them.
-            let ret = unsafe {
-                let room = this.bvecs.spare_capacity_mut().as_mut_ptr().cast();
-                bindings::iov_iter_extract_bvecs(
-                    from.as_raw(),
-                    room,
-                    max - this.bytes,
-                    &mut n,
-                    Self::BATCH as u16,
-                    align_mask,
-                    0,
-                )
-            };
-            // SAFETY: As above.
-            unsafe { this.bvecs.inc_len(n.into()) };
-            count_pinned(&this.bvecs[this.bvecs.len() - usize::from(n)..]);
-            match from_ssize(ret) {
-                Ok(0) => return (this, Err(EFAULT)),
-                Ok(bytes) => this.bytes += bytes,
-                Err(e) => return (this, Err(e)),
+        while this.bytes < max && !iter.is_empty() {
+            let left = iter.len().min(max - this.bytes);
+            if let Err(e) = this.pin_some(iter, left, align_mask, flags) {
+                return (this, Err(e));
             }
         }
         (this, Ok(()))
+    }
+
+    /// Pins some of the next `left` bytes.
+    fn pin_some(
+        &mut self,
+        iter: &mut IovIter<'_>,
+        left: usize,
+        align_mask: u32,
+        flags: Flags,
+    ) -> Result {
+        let (room, elements) = if self.bytes == 0 {
+            (self.few.as_mut_ptr().cast(), FEW)
+        } else {
+            // A page at least for each, and one more for what does not begin with a page.
+            let elements = (left / PAGE_SIZE + 2).min(Self::BATCH);
+            if self.many.is_empty() {
+                self.many.reserve(self.few_len + elements, flags)?;
+                for bv in &self.few[..self.few_len] {
+                    // SAFETY: Initialised, by the type invariant; plain data. There is room.
+                    self.many.push(unsafe { *bv.as_ptr() }, flags)?;
+                }
+            } else {
+                self.many.reserve(elements, flags)?;
+            }
+            (self.many.spare_capacity_mut().as_mut_ptr().cast(), elements)
+        };
+        let mut n = 0;
+        // SAFETY: There is room for `elements`; the function initialises the first `n` of them.
+        let ret = unsafe {
+            bindings::iov_iter_extract_bvecs(
+                iter.as_raw(),
+                room,
+                left,
+                &mut n,
+                elements as u16,
+                align_mask,
+                0,
+            )
+        };
+        let n = usize::from(n);
+        // SAFETY: As above.
+        count_pinned(unsafe { slice::from_raw_parts(room, n) });
+        // INVARIANT: The new elements are initialised, and their pages pinned.
+        if self.bytes == 0 {
+            self.few_len = n;
+        } else {
+            // SAFETY: As above.
+            unsafe { self.many.inc_len(n) };
+        }
+        match from_ssize(ret)? {
+            0 => Err(EFAULT),
+            bytes => {
+                self.bytes += bytes;
+                Ok(())
+            }
+        }
+    }
+
+    fn bvecs(&self) -> &[bindings::bio_vec] {
+        if self.many.is_empty() {
+            // SAFETY: Initialised, by the type invariant.
+            unsafe { slice::from_raw_parts(self.few.as_ptr().cast(), self.few_len) }
+        } else {
+            &self.many
+        }
     }
 
     /// Bytes pinned.
@@ -240,48 +265,122 @@ impl PinnedBuffer {
     /// The owners of the pages, a run at a time.
     pub(crate) fn page_owners(&self) -> impl Iterator<Item = PageOwner> + '_ {
         // SAFETY: The pages are pinned.
-        self.bvecs.iter().flat_map(|bv| unsafe { owners_of(bv) })
+        self.bvecs().iter().flat_map(|bv| unsafe { owners_of(bv) })
     }
 
-    /// An iterator over the first `bytes`. It must not be used after the buffer is dropped.
-    pub(super) fn iter(&self, bytes: usize) -> bindings::iov_iter {
+    /// Runs `f` on an iterator over `bytes` bytes from `at` on, as far as there are so many.
+    pub(crate) fn with_iter<R>(
+        &mut self,
+        at: usize,
+        bytes: usize,
+        f: impl FnOnce(&mut IovIter<'_>) -> R,
+    ) -> R {
+        self.filled |= self.destination;
+        let mut iter = self.iter(bytes.saturating_add(at));
+        let mut iter = IovIter::new(&mut iter);
+        iter.advance(at);
+        f(&mut iter)
+    }
+
+    /// An iterator over the first `bytes`. It must not be used after the buffer is moved or dropped.
+    fn iter(&self, bytes: usize) -> bindings::iov_iter {
+        let direction = if self.destination {
+            bindings::ITER_DEST
+        } else {
+            bindings::ITER_SOURCE
+        };
+        let bvecs = self.bvecs();
         // SAFETY: Initialised next.
         let mut iter: bindings::iov_iter = unsafe { mem::zeroed() };
-        // SAFETY: The array is valid for as long as the buffer is.
+        // SAFETY: The array is valid for as long as the buffer stays.
         unsafe {
             bindings::iov_iter_bvec(
                 &mut iter,
-                bindings::ITER_SOURCE,
-                self.bvecs.as_ptr(),
-                self.bvecs.len(),
+                direction,
+                bvecs.as_ptr(),
+                bvecs.len(),
                 bytes.min(self.bytes),
             )
         };
         iter
     }
-}
 
-impl PinnedBuffer {
-    /// Unpins the pages, in any context. Says where the memory that described them may be freed.
-    pub(super) fn unpin(&mut self) -> Memory {
-        for bv in &self.bvecs {
-            // SAFETY: Pinned by `pin`, once for each page of the element, and not unpinned again.
-            unsafe { unpin(bv) }
+    /// As [`Self::with_iter`], of all that is pinned. It must not be used after the buffer is moved or dropped.
+    pub(super) fn whole_iter(&mut self) -> bindings::iov_iter {
+        self.filled |= self.destination;
+        self.iter(self.bytes)
+    }
+
+    /// Gives up what is pinned behind the first `bytes`, which are a multiple of what the device writes at once.
+    pub(crate) fn truncate(&mut self, bytes: usize) {
+        self.bytes = self.bytes.min(bytes);
+    }
+
+    /// Before a request that reads into the buffer and ends in any context: marks the pages dirty, so that the end of the
+    /// request need not, as a rule. May wait for whoever holds their locks.
+    pub(crate) fn dirty_ahead(&self) {
+        if !self.destination {
+            return;
         }
-        self.bvecs.clear();
-        self.bytes = 0;
+        for bv in self.bvecs() {
+            // SAFETY: The pages are pinned.
+            unsafe {
+                folios_of(bv, |folio| {
+                    bindings::vfs_folio_lock(folio);
+                    bindings::folio_mark_dirty(folio);
+                    bindings::folio_unlock(folio);
+                })
+            }
+        }
+    }
+
+    fn is_dirty(&self) -> bool {
+        self.bvecs().iter().all(|bv| {
+            let mut dirty = true;
+            // SAFETY: The pages are pinned.
+            unsafe { folios_of(bv, |folio| dirty &= bindings::vfs_folio_test_dirty(folio)) };
+            dirty
+        })
+    }
+
+    /// Unpins the pages, in any context, if that can be done in it: in an interrupt, what has been read into and was written
+    /// back meanwhile cannot be marked dirty again.
+    ///
+    /// Says whether the value must be dropped where sleeping is allowed.
+    pub(super) fn unpin(&mut self) -> Memory {
+        if self.filled && self.is_dirty() {
+            self.filled = false;
+        }
+        if self.filled {
+            return Memory::FreedInTask;
+        }
+        self.unpin_all();
         // SAFETY: Looks at the address only.
-        if unsafe { bindings::is_vmalloc_addr(self.bvecs.as_ptr().cast()) } {
+        if unsafe { bindings::is_vmalloc_addr(self.many.as_ptr().cast()) } {
             Memory::FreedInTask
         } else {
             Memory::FreedAnywhere
         }
     }
+
+    fn unpin_all(&mut self) {
+        for bv in self.bvecs() {
+            let pages = pages_of(bv);
+            // SAFETY: Pinned by `pin`, once for each page of the element, and not unpinned again.
+            unsafe { bindings::unpin_user_page_range_dirty_lock(bv.bv_page, pages, self.filled) }
+            PINNED.add(-(pages as i64));
+        }
+        // INVARIANT: Describes nothing.
+        self.many.clear();
+        self.few_len = 0;
+        self.bytes = 0;
+        self.filled = false;
+    }
 }
 
 impl Drop for PinnedBuffer {
     fn drop(&mut self) {
-        self.unpin();
+        self.unpin_all();
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) trait Types: Sized + Send + Sync + 'static {
 /// # Safety
 ///
 /// The functions in the tables must be those that the C declarations of their places ask for, and expect objects of
-/// `Self`. Those of `IOMAP_OPS` must take `iomap_iter::private`, unless it is null, for a `bool` to set to true.
+/// `Self`.
 pub(crate) unsafe trait CTables: Types {
     /// Of directories.
     const DIR_INODE_OPS: &'static bindings::inode_operations;
@@ -37,8 +37,8 @@ pub(crate) unsafe trait CTables: Types {
     const IOMAP_OPS: &'static bindings::iomap_ops;
     /// For what is copied into the page cache.
     const WRITE_OPS: &'static bindings::iomap_write_ops;
-    /// For direct reads.
-    const READ_DIO_OPS: &'static bindings::iomap_dio_ops;
+    /// For direct writes.
+    const WRITE_DIO_OPS: &'static bindings::iomap_dio_ops;
 }
 
 /// With this in it, a type with the lifetime `'a` is not one with any other.

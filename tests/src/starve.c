@@ -4,7 +4,8 @@
  *
  *	starve [-n MANY] [-t SECONDS] [-l LIMIT-MS] [-1] [-s] readers|writers FILE
  *
- * readers: MANY processes fault F in, evict it, fault again, without end; one process makes direct writes of one page.
+ * readers: MANY processes fault F in, evict it, fault again, without end, or with -s store to it; one process makes direct
+ * writes of one page.
  * writers: MANY processes make direct writes without end; one evicts a page and loads it, or with -s stores to it. Prints the number, the
  * median and the worst latency of the one, on stderr. Before that, for comparison, alone, and with the many on another file,
  * FILE.other: what a busy machine costs without any lock in common. "starve: ok" if the worst is under the limit, or
@@ -39,9 +40,9 @@ static bool over(void)
 
 static void fault_forever(unsigned int me)
 {
-	int fd = xopen(path, O_RDONLY);
+	int fd = xopen(path, O_RDWR);
 	volatile unsigned char sink;
-	unsigned char *m = mmap(NULL, PAGES * PAGE, PROT_READ, MAP_SHARED, fd, 0);
+	unsigned char *m = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
 	if (m == MAP_FAILED)
 		die("mmap");
@@ -50,7 +51,10 @@ static void fault_forever(unsigned int me)
 		/* A window of its own for each, so that a page is evicted by who faults it next. */
 		size_t at = i % PAGES * PAGE;
 
-		sink = m[at];
+		if (store)
+			*(volatile unsigned char *)(m + at) = 1;
+		else
+			sink = m[at];
 		madvise(m + at, PAGE, MADV_DONTNEED);
 		posix_fadvise(fd, (off_t)at, PAGE, POSIX_FADV_DONTNEED);
 		sh->many++;

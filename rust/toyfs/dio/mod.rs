@@ -2,86 +2,298 @@
 
 //! Direct I/O: how a write shuts the page cache out.
 //!
-//! A direct write goes, for each part of at most [`PART`] bytes ([`part`]), through four steps:
+//! A direct write goes through these steps, for each window of at most [`WINDOW`] bytes:
 //!
-//! 1. It sets the marker of its task for the range of the whole request, and pins the pages of the
-//!    part's buffer. Faults are served as usual, except those on the range itself, which
-//!    [`FileOps::fault`](crate::vfs::FileOps::fault) refuses: a page brought in there would be thrown
-//!    away next.
-//! 2. If a fault was refused, or a page that is pinned now is one of the range, the buffer is the
-//!    target, and the mount's strategy decides ([`SelfDio`]).
-//! 3. Otherwise it takes [`InodeData::add_lock`](super::inode::InodeData::add_lock) in `Block`: nobody adds
-//!    pages any more. iomap writes back and invalidates the range and does the write, from the
-//!    pinned pages. Nothing faults, nothing touches user memory: a fault of this task on this file
-//!    would be a bug, and is reported as one.
-//! 4. When the write is done it releases `Block` and unpins. An asynchronous request that changes no
-//!    metadata is left in flight, with `Block` handed to its completion.
+//! 1. With no lock of the file held, it pins the pages of the window's buffer ([`buffer`]). Its task has the marker set
+//!    meanwhile, for the range of the request. Faults are served as usual, except those on the range itself, which
+//!    [`FileOps::fault`](crate::vfs::FileOps::fault) refuses: a page brought in there would be thrown away next. However
+//!    long a fault takes, nobody else waits for it.
+//! 2. It takes `i_rwsem`. Now the position is known, and so is whether one of the pinned pages is one of the range: then the
+//!    buffer is the target, and the mount's strategy decides ([`SelfDio`]).
+//! 3. For each part of at most `PART` bytes ([`part`]), it takes
+//!    [`InodeData::add_lock`](super::inode::InodeData::add_lock) in `Block`: nobody makes pages dirty any more. iomap writes
+//!    back and drops the range, does the write from the pinned pages, notes what the write has done to map and size, and
+//!    drops what was read into the cache meanwhile. Nothing faults, nothing touches user memory: a fault of this
+//!    task on this file would be a bug, and is reported as one.
+//! 4. It releases `Block` and unpins. An asynchronous request of one window is left in flight, with `Block` handed to
+//!    its completion.
 //!
-//! A direct read takes no state: it changes nothing that the cache holds, and what it waits for in a
-//! fault never waits for it.
+//! A direct read takes the first step, `i_rwsem` shared, and no state: it changes nothing that the cache holds.
 //!
-//! With several parts, steps 1 and 2 are done for all of them before the first: a request overlaps as a whole, or not.
+//! A request of several windows is looked at as a whole before the first: it overlaps as a whole, or not.
 
+mod buffer;
 mod part;
 mod retry;
 
-use self::part::{overlaps_anywhere, write_part, End, Ending, InFlight, Progress, PART};
+use self::{
+    buffer::{align_of, pin, Ahead, Buffer, Pages, NONE},
+    part::{write_part, InFlight},
+};
 use super::{
-    data::{buffered_write, free_unused, zero_up_to},
+    data::{buffered_write, free_unused, mark_written, zero_up_to},
     inode::InodeData,
     options::SelfDio,
     Inode, ToyFs,
 };
-use crate::vfs::{
-    direct_rw, fatal_signal_pending, DirectFlags, DirectOps, InodeLock, InodeLockShared, IovIter,
-    Kiocb,
+use crate::{
+    marker::{self, Active, MappingId},
+    vfs::{
+        direct_rw, direct_rw_later, fatal_signal_pending, DirectOps, DirectWritten, InodeHeld as _,
+        InodeLock, InodeLockShared, IovIter, Kiocb,
+    },
 };
 use kernel::prelude::*;
 use toyfs_format::{BLOCK_LOG2, BLOCK_SIZE};
 
+/// So many bytes of a request's buffer are pinned at a time, at most: memory that nobody else can use, and that the pages are
+/// described in. A request of no more is done as one: appended without a gap, or left in flight.
+const WINDOW: usize = 16 << 20;
+
 /// A direct read.
 pub(super) fn read(iocb: &mut Kiocb<'_, ToyFs>, to: &mut IovIter<'_>) -> Result<usize> {
-    if to.is_empty() {
-        return Ok(0);
-    }
     let inode = iocb.inode();
-    if iocb.is_nowait() && !to.is_present() {
-        return Err(EAGAIN);
+    let align = align_of(inode);
+    let stats = inode.super_block().data().stats();
+    stats.direct_reads.inc();
+    iocb.accessed();
+    let mut done = 0;
+    loop {
+        // Nothing is read behind the end, and no memory needed for it.
+        let size = inode.size();
+        let Some(left) = size.checked_sub(iocb.pos()).filter(|left| *left > 0) else {
+            return Ok(done);
+        };
+        if to.is_empty() {
+            return Ok(done);
+        }
+        if (iocb.pos() | to.len() as u64) & (align - 1) != 0 {
+            return Err(EINVAL);
+        }
+        let left = left.next_multiple_of(align);
+        let want = usize::try_from(left).map_or(to.len(), |left| left.min(to.len()));
+        if iocb.is_nowait() && want > WINDOW {
+            return Err(EAGAIN);
+        }
+        let result = read_window(iocb, to, want.min(WINDOW), done == 0 && want <= WINDOW);
+        match result {
+            Ok(read) => {
+                done += read;
+                if read < want.min(WINDOW) {
+                    return Ok(done);
+                }
+            }
+            Err(_) if done > 0 => return Ok(done),
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// Reads the next `want` bytes, or fewer; leaves them in flight if this is `all` and the request may be.
+fn read_window(
+    iocb: &mut Kiocb<'_, ToyFs>,
+    to: &mut IovIter<'_>,
+    want: usize,
+    all: bool,
+) -> Result<usize> {
+    let inode = iocb.inode();
+    let stats = inode.super_block().data().stats();
+    let mut buffer = pin(to, want, inode, iocb.is_nowait())?;
+    let later = all && !iocb.is_sync() && buffer.bytes == want;
+    if later {
+        buffer.dirty_ahead();
     }
     let _lock = if iocb.is_nowait() {
         inode.try_lock_shared().ok_or(EAGAIN)?
     } else {
         inode.lock_shared()?
     };
-    iocb.accessed();
-    let stats = inode.super_block().data().stats();
-    stats.direct_reads.inc();
-    // Should a page have gone again meanwhile, it is faulted in, even if that takes waiting: a part of what was
-    // asked for would be worse.
-    stats.direct_in_flight.add(1);
-    direct_rw(iocb, to, DirectFlags::AsAsked)
+    let counted = stats.direct_in_flight.count();
+    if !later {
+        return buffer.with_iter(to, 0, want, |to| direct_rw(iocb, to, false));
+    }
+    let state = InFlight::of_read(counted);
+    buffer.transfer_later(to, |memory| direct_rw_later(iocb, memory, false, state))
 }
 
 impl DirectOps for ToyFs {
     type InFlight<'a> = InFlight<'a>;
 
-    fn direct_write_ended(write: InFlight<'_>) {
-        write.end();
+    fn direct_written(write: DirectWritten<'_, ToyFs>) -> Result {
+        let inode = write.inode();
+        let _change = inode.data().change();
+        if write.is_unwritten() {
+            mark_written(inode, write.pos(), write.len())?;
+        }
+        if write.is_extending() {
+            write.extend();
+            inode.mark_dirty();
+        }
+        Ok(())
     }
 
-    fn direct_read_ended(inode: &Inode) {
-        inode.super_block().data().stats().direct_in_flight.add(-1);
+    fn direct_ended(state: InFlight<'_>) {
+        state.end();
+    }
+}
+
+/// How far a request, a window or a part of it, came.
+struct Progress {
+    /// So many bytes were written.
+    bytes: usize,
+    /// Whether they are durable, if the request asks for that.
+    durable: bool,
+    /// Why no further, if something keeps it from going on.
+    end: Option<End>,
+}
+
+/// Why a request does not go on.
+enum End {
+    /// There is nothing more that it could write.
+    Done,
+    /// The page cache could not be invalidated, or somebody needs what is in it.
+    Busy,
+    /// The write is in flight. The request, the iterator and the inode are no longer ours.
+    InFlight,
+    /// For this reason.
+    Error(Error),
+}
+
+impl Progress {
+    /// Nothing was written yet.
+    const fn none() -> Self {
+        Self {
+            bytes: 0,
+            durable: true,
+            end: None,
+        }
+    }
+
+    /// Goes on with what `next` says.
+    fn add(&mut self, next: Result<Self>) {
+        match next {
+            Ok(next) => {
+                self.bytes += next.bytes;
+                self.durable &= next.durable;
+                self.end = next.end;
+            }
+            Err(e) => self.end = Some(End::Error(e)),
+        }
     }
 }
 
 /// A direct write.
 pub(super) fn write(iocb: &mut Kiocb<'_, ToyFs>, from: &mut IovIter<'_>) -> Result<usize> {
-    let stats = iocb.inode().super_block().data().stats();
-    let _counted = stats.direct_in_flight.count();
-    match write_locked(iocb, from)? {
-        0 => Ok(0),
-        written => iocb.write_sync(written),
+    let data = iocb.inode().super_block().data();
+    let _counted = data.stats().direct_in_flight.count();
+    if iocb.is_nowait() && (from.len() > WINDOW || data.selfdio() == SelfDio::Retry) {
+        return Err(EAGAIN);
     }
+    let mut request = Request {
+        ahead: Ahead::look(iocb, from, refused_pages(iocb, from))?,
+        begun: None,
+    };
+    let mut done = Progress::none();
+    let mut attempt = 0;
+    while done.end.is_none() && !from.is_empty() {
+        // A buffer that is there is pinned without a look at signals.
+        if (done.bytes > 0 || attempt > 0) && fatal_signal_pending() {
+            done.end = Some(End::Error(EINTR));
+            break;
+        }
+        match write_window(iocb, from, &mut request, attempt).transpose() {
+            Some(window) => {
+                attempt = 0;
+                done.add(window);
+            }
+            None => attempt += 1,
+        }
+    }
+    match done.end {
+        Some(End::InFlight) => Err(EIOCBQUEUED),
+        Some(End::Error(e)) if done.bytes == 0 => Err(e),
+        _ if done.durable || done.bytes == 0 => Ok(done.bytes),
+        _ => iocb.write_sync(done.bytes),
+    }
+}
+
+/// What is the same for all windows of a direct write.
+struct Request {
+    /// What was seen of its buffer before the first window.
+    ahead: Ahead,
+    /// The pages of the file that all of it goes to, once it has begun.
+    begun: Option<Pages>,
+}
+
+/// The pages of the file that `len` bytes at `pos` are in.
+fn pages_of(pos: u64, len: usize) -> Pages {
+    (pos >> BLOCK_LOG2)..=((pos + len.max(1) as u64 - 1) >> BLOCK_LOG2)
+}
+
+/// The pages on which a fault of the task shows that the buffer is the target. `None` if the position is not known yet, or the
+/// mount has something else to do with such a write than to refuse it.
+fn refused_pages(iocb: &Kiocb<'_, ToyFs>, from: &IovIter<'_>) -> Option<Pages> {
+    let refuses = iocb.inode().super_block().data().selfdio() == SelfDio::Error;
+    (refuses && !iocb.is_append()).then(|| pages_of(iocb.pos(), from.len()))
+}
+
+/// Steps 1 to 4 for the next window. `None` if it is to be tried again.
+fn write_window(
+    iocb: &mut Kiocb<'_, ToyFs>,
+    from: &mut IovIter<'_>,
+    request: &mut Request,
+    attempt: usize,
+) -> Result<Option<Progress>> {
+    let inode = iocb.inode();
+    let data = inode.super_block().data();
+    let overlaps = || data.stats().overlaps.inc();
+    marker::with(
+        MappingId::of(inode.mapping()),
+        refused_pages(iocb, from).unwrap_or(NONE),
+        |active| {
+            let pinned = pin(from, from.len().min(WINDOW), inode, iocb.is_nowait());
+            if active.refused() {
+                overlaps();
+                return Err(EFAULT);
+            }
+            let mut buffer = pinned?;
+            let Some(hold) = lock(iocb, from, request.begun.is_some())? else {
+                return Ok(Some(Progress {
+                    end: Some(End::Done),
+                    ..Progress::none()
+                }));
+            };
+            if (iocb.pos() | from.len() as u64) & (align_of(inode) - 1) != 0 {
+                return Err(EINVAL);
+            }
+            buffer.limit(from.len());
+            let (pos, len) = (iocb.pos(), from.len());
+            let pages = request.begun.get_or_insert_with(|| pages_of(pos, len));
+            let overlap = request.ahead.overlaps(pages)
+                || match buffer.overlaps(from, inode, pages, attempt) {
+                    Some(overlap) => overlap,
+                    None => return Ok(None),
+                };
+            if !overlap {
+                return write_buffer(iocb, from, hold, buffer, active).map(Some);
+            }
+            match data.selfdio() {
+                SelfDio::Error => {
+                    overlaps();
+                    Err(EFAULT)
+                }
+                SelfDio::Retry => {
+                    drop(buffer);
+                    retry::drop_pages(inode, pages)?;
+                    Ok(None)
+                }
+                SelfDio::Buffered => {
+                    overlaps();
+                    fall_back(iocb, from, hold, buffer, 0).map(Some)
+                }
+            }
+        },
+    )?
 }
 
 /// `i_rwsem` as a direct write needs it.
@@ -90,6 +302,16 @@ enum InodeHold<'a> {
     Shared(InodeLockShared<'a, ToyFs>),
     /// It changes the size or the map, or zeroes around what it writes.
     Exclusive(InodeLock<'a, ToyFs>),
+}
+
+impl InodeHold<'_> {
+    /// As [`InodeHeld::modified`](crate::vfs::InodeHeld::modified).
+    fn modified(&self, iocb: &mut Kiocb<'_, ToyFs>) -> Result {
+        match self {
+            Self::Shared(lock) => lock.modified(iocb),
+            Self::Exclusive(lock) => lock.modified(iocb),
+        }
+    }
 }
 
 /// Whether writing `len` bytes at `pos` does more than to put them there: changes the size, the map or the
@@ -106,19 +328,17 @@ fn needs_exclusive(inode: &Inode, pos: u64, len: u64, nowait: bool) -> Result<bo
         || !InodeData::is_written(inode, pos, len, nowait)?)
 }
 
-/// Whether the mount is for the demonstration.
-fn retries(inode: &Inode) -> bool {
-    inode.super_block().data().selfdio() == SelfDio::Retry
+/// Whether one of these is in the middle of a block.
+fn within_block(pos: u64, len: usize) -> bool {
+    (pos | len as u64) % BLOCK_SIZE as u64 != 0
 }
 
-/// Whether `from` can be written without waiting for more than the device, as far as can be told
-/// before it is tried.
-fn may_be_immediate(iocb: &Kiocb<'_, ToyFs>, from: &IovIter<'_>) -> bool {
-    from.len() <= PART && !retries(iocb.inode()) && (iocb.is_sync() || iocb.may_complete_later())
-}
-
-/// Locks the inode and does the checks of a write. `None` if there is nothing to write.
-fn begin<'a>(iocb: &mut Kiocb<'a, ToyFs>, from: &mut IovIter<'_>) -> Result<Option<InodeHold<'a>>> {
+/// Locks the inode, and does the checks of a write unless it is `continued`. `None` if there is nothing (more) to write.
+fn lock<'a>(
+    iocb: &mut Kiocb<'a, ToyFs>,
+    from: &mut IovIter<'_>,
+    continued: bool,
+) -> Result<Option<InodeHold<'a>>> {
     let inode = iocb.inode();
     let nowait = iocb.is_nowait();
     if !iocb.is_append() {
@@ -127,7 +347,7 @@ fn begin<'a>(iocb: &mut Kiocb<'a, ToyFs>, from: &mut IovIter<'_>) -> Result<Opti
         } else {
             inode.lock_shared()?
         };
-        if shared.write_checks(iocb, from)? == 0 {
+        if !continued && shared.write_checks(iocb, from)? == 0 {
             return Ok(None);
         }
         if !needs_exclusive(inode, iocb.pos(), from.len() as u64, nowait)? {
@@ -138,128 +358,74 @@ fn begin<'a>(iocb: &mut Kiocb<'a, ToyFs>, from: &mut IovIter<'_>) -> Result<Opti
         return Err(EAGAIN);
     }
     let exclusive = inode.lock()?;
-    if exclusive.write_checks(iocb, from)? == 0 {
+    InodeData::settle(&exclusive);
+    if !continued {
+        if exclusive.write_checks(iocb, from)? == 0 {
+            return Ok(None);
+        }
+    } else if iocb.is_append() && inode.size() != iocb.pos() {
+        // Somebody else has appended something while the lock was not held.
         return Ok(None);
     }
-    if (iocb.pos() | from.len() as u64) % BLOCK_SIZE as u64 != 0 {
+    if within_block(iocb.pos(), from.len()) {
         // It may share a block with requests that were left in flight.
         exclusive.dio_wait();
     }
     Ok(Some(InodeHold::Exclusive(exclusive)))
 }
 
-fn write_locked(iocb: &mut Kiocb<'_, ToyFs>, from: &mut IovIter<'_>) -> Result<usize> {
-    let inode = iocb.inode();
-    let data = inode.super_block().data();
-    let Some(hold) = begin(iocb, from)? else {
-        return Ok(0);
-    };
-    let (pos, len) = (iocb.pos(), from.len() as u64);
-    let align = u64::from(inode.super_block().device().logical_block_size()) - 1;
-    if (pos | len) & align != 0 {
-        return Err(EINVAL);
-    }
-    if iocb.is_nowait() && !may_be_immediate(iocb, from) {
-        return Err(EAGAIN);
-    }
-    let Progress { bytes, end } = write_parts(iocb, from, &hold);
-    let error = match end {
-        None => return Ok(bytes),
-        Some(End::InFlight) => {
-            // It is all of the request, see `Pinned::write`.
-            debug_assert!(bytes == 0);
-            return Err(EIOCBQUEUED);
+/// Steps 3 and 4 for what is in `buffer`.
+fn write_buffer(
+    iocb: &mut Kiocb<'_, ToyFs>,
+    from: &mut IovIter<'_>,
+    hold: InodeHold<'_>,
+    mut buffer: Buffer,
+    active: &Active,
+) -> Result<Progress> {
+    let later = !iocb.is_sync()
+        && buffer.is_all_of(from)
+        && match hold {
+            InodeHold::Shared(_) => true,
+            InodeHold::Exclusive(_) => !within_block(iocb.pos(), from.len()),
+        };
+    let mut done = Progress::none();
+    while done.end.is_none() && done.bytes < buffer.bytes {
+        if done.bytes > 0 && fatal_signal_pending() {
+            done.end = Some(End::Error(EINTR));
+            break;
         }
-        Some(End::Busy) => return fall_back(iocb, from, hold, bytes),
-        Some(End::Overlap) => {
-            data.stats().overlaps.inc();
-            if data.selfdio() == SelfDio::Buffered {
-                return fall_back(iocb, from, hold, bytes);
-            }
-            EFAULT
-        }
-        Some(End::Error(error)) => error,
-    };
-    if let InodeHold::Exclusive(inode) = &hold {
+        let at = done.bytes;
+        done.add(write_part(
+            iocb,
+            from,
+            &hold,
+            &mut buffer,
+            at,
+            later,
+            active,
+        ));
+    }
+    if let Some(End::Busy) = done.end {
+        let at = done.bytes;
+        done.add(fall_back(iocb, from, hold, buffer, at));
+        return Ok(done);
+    }
+    done.end = done.end.or(buffer.short.map(End::Error));
+    if let (Some(End::Error(_)), InodeHold::Exclusive(inode)) = (&done.end, &hold) {
         // Blocks that were made for what was not written.
         free_unused(inode);
     }
-    if bytes > 0 {
-        Ok(bytes)
-    } else {
-        Err(error)
-    }
+    Ok(done)
 }
 
-/// Writes `from`, part by part, as the mount's strategy has it.
-fn write_parts(
-    iocb: &mut Kiocb<'_, ToyFs>,
-    from: &mut IovIter<'_>,
-    hold: &InodeHold<'_>,
-) -> Progress {
-    let inode = iocb.inode();
-    let (pos, len) = (iocb.pos(), from.len() as u64);
-    // The pages of the whole request, also if it is done in parts.
-    let pages = (pos >> BLOCK_LOG2)..=((pos + len - 1) >> BLOCK_LOG2);
-    let retry = retries(inode) && from.is_user_backed();
-    let ending = match hold {
-        InodeHold::Exclusive(inode) => Ending::Metadata(inode),
-        InodeHold::Shared(_) if !retry && iocb.may_complete_later() && len <= PART as u64 => {
-            Ending::Later
-        }
-        InodeHold::Shared(_) => Ending::Now,
-    };
-    if retry {
-        return each_part(iocb, from, |iocb, from, want| {
-            retry::write_part(iocb, from, want, &pages, ending)
-        });
-    }
-    if len > PART as u64 && from.is_user_backed() {
-        match overlaps_anywhere(inode, from, &pages) {
-            Ok(false) => {}
-            Ok(true) => return Progress::none(End::Overlap),
-            Err(e) => return Progress::none(End::Error(e)),
-        }
-    }
-    each_part(iocb, from, |iocb, from, want| {
-        write_part(iocb, from, want, &pages, ending)
-    })
-}
-
-/// Has `write` done with each part of `from` in its turn, which it leaves behind what was written, until one ends the request.
-fn each_part(
-    iocb: &mut Kiocb<'_, ToyFs>,
-    from: &mut IovIter<'_>,
-    mut write: impl FnMut(&mut Kiocb<'_, ToyFs>, &mut IovIter<'_>, usize) -> Result<Progress>,
-) -> Progress {
-    let (mut bytes, mut again) = (0, false);
-    while !from.is_empty() {
-        // A buffer that is there is pinned without a look at signals.
-        if again && fatal_signal_pending() {
-            let end = Some(End::Error(EINTR));
-            return Progress { bytes, end };
-        }
-        again = true;
-        let want = from.len().min(PART);
-        let part = write(iocb, from, want).unwrap_or_else(|e| Progress::none(End::Error(e)));
-        bytes += part.bytes;
-        if part.end.is_some() {
-            return Progress {
-                bytes,
-                end: part.end,
-            };
-        }
-    }
-    Progress { bytes, end: None }
-}
-
-/// Writes the rest of a request through the page cache, after `done` bytes past it.
+/// Writes what is in `buffer` from `at` on through the page cache.
 fn fall_back(
     iocb: &mut Kiocb<'_, ToyFs>,
     from: &mut IovIter<'_>,
     hold: InodeHold<'_>,
-    done: usize,
-) -> Result<usize> {
+    mut buffer: Buffer,
+    at: usize,
+) -> Result<Progress> {
     let inode = iocb.inode();
     if iocb.is_nowait() {
         return Err(EAGAIN);
@@ -269,17 +435,27 @@ fn fall_back(
         InodeHold::Exclusive(lock) => lock,
         InodeHold::Shared(lock) => {
             drop(lock);
-            match inode.lock() {
-                Ok(lock) => lock,
-                Err(_) if done > 0 => return Ok(done),
-                Err(e) => return Err(e),
-            }
+            let lock = inode.lock()?;
+            InodeData::settle(&lock);
+            lock
         }
     };
-    // The file may have become shorter while the lock was not held.
-    let written = iocb
-        .modified()
-        .and_then(|()| zero_up_to(&locked, iocb.pos()))
-        .and_then(|()| buffered_write(&locked, iocb, from));
-    iocb.direct_fallback(from, done, written)
+    let want = buffer.bytes - at;
+    let bytes = buffer.with_iter(from, at, want, |from| {
+        // The file may have become shorter while the lock was not held.
+        let written = locked
+            .modified(iocb)
+            .and_then(|()| zero_up_to(&locked, iocb.pos()))
+            .and_then(|()| buffered_write(&locked, iocb, from));
+        iocb.direct_fallback(from, written)
+    })?;
+    Ok(Progress {
+        bytes,
+        durable: false,
+        end: if bytes < want {
+            Some(End::Done)
+        } else {
+            buffer.short.map(End::Error)
+        },
+    })
 }

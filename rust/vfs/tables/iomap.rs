@@ -7,7 +7,7 @@
 use crate::{
     bindings,
     vfs::{
-        errno::to_int, inode::Inode, iomap::IomapFlags, lockdep::FolioLocked,
+        dio::DirectWritten, errno::to_int, inode::Inode, iomap::IomapFlags, lockdep::FolioLocked,
         operations::FileSystem,
     },
 };
@@ -41,12 +41,6 @@ impl<T: FileSystem> Tables<T> {
         iomap: *mut bindings::iomap,
         srcmap: *mut bindings::iomap,
     ) -> i32 {
-        // SAFETY: Passed through. What is private is the flag of a `direct_rw()` that has not returned.
-        unsafe {
-            if let Some(begun) = (*iter).private.cast::<bool>().as_mut() {
-                *begun = true;
-            }
-        }
         // SAFETY: Passed through.
         unsafe { bindings::vfs_iomap_iter_next(iter, iomap, srcmap, Some(Self::iomap_begin), None) }
     }
@@ -134,27 +128,36 @@ impl<T: FileSystem> Tables<T> {
         }
     }
 
-    pub(in crate::vfs) const READ_DIO_OPS: bindings::iomap_dio_ops = bindings::iomap_dio_ops {
-        end_io: Some(Self::end_read),
+    pub(in crate::vfs) const WRITE_DIO_OPS: bindings::iomap_dio_ops = bindings::iomap_dio_ops {
+        end_io: Some(Self::end_write),
         // SAFETY: All zeroes is a table of absent operations.
         ..unsafe { mem::zeroed() }
     };
 
-    /// `iomap_dio_ops->end_io()` of a read.
+    /// `iomap_dio_ops->end_io()` of a write. In a task, unless it went to written blocks within the file.
     ///
     /// # Safety
     ///
     /// To be called by iomap, as the C declaration says.
-    unsafe extern "C" fn end_read(
+    unsafe extern "C" fn end_write(
         iocb: *mut bindings::kiocb,
-        _size: isize,
+        size: isize,
         error: i32,
-        _flags: u32,
+        flags: u32,
     ) -> i32 {
+        if error != 0 || size <= 0 {
+            return error;
+        }
         // SAFETY: The request has not completed, so its file is open.
-        T::direct_read_ended(unsafe {
-            Inode::<T>::from_raw(bindings::vfs_file_inode((*iocb).ki_filp))
-        });
-        error
+        let (inode, pos) = unsafe {
+            let inode = Inode::<T>::from_raw(bindings::vfs_file_inode((*iocb).ki_filp));
+            (inode, (*iocb).ki_pos as u64)
+        };
+        let unwritten = flags & bindings::VFS_IOMAP_DIO_UNWRITTEN != 0;
+        let write = DirectWritten::new(inode, pos, size as u64, unwritten);
+        if !unwritten && !write.is_extending() {
+            return 0;
+        }
+        to_int(T::direct_written(write))
     }
 }

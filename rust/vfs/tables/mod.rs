@@ -18,7 +18,7 @@ mod writeback;
 use super::{operations::FileSystem, types::CTables};
 use crate::bindings;
 
-// SAFETY: The functions are written for their places, and for `T`; that of `IOMAP_OPS` sets the flag.
+// SAFETY: The functions are written for their places, and for `T`.
 unsafe impl<T: FileSystem> CTables for T {
     const DIR_INODE_OPS: &'static bindings::inode_operations =
         &directory::Tables::<T>::DIR_INODE_OPS;
@@ -29,5 +29,5 @@ unsafe impl<T: FileSystem> CTables for T {
         &mapping::Tables::<T>::MAPPING_OPS;
     const IOMAP_OPS: &'static bindings::iomap_ops = &iomap::Tables::<T>::IOMAP_OPS;
     const WRITE_OPS: &'static bindings::iomap_write_ops = &iomap::Tables::<T>::WRITE_OPS;
-    const READ_DIO_OPS: &'static bindings::iomap_dio_ops = &iomap::Tables::<T>::READ_DIO_OPS;
+    const WRITE_DIO_OPS: &'static bindings::iomap_dio_ops = &iomap::Tables::<T>::WRITE_DIO_OPS;
 }

@@ -29,10 +29,6 @@ module! {
             default: -1,
             description: "Microseconds that a waiter of the add lock lets the other side in ahead of it (default: built in; see Documentation/two-state-shared-lock.rst)",
         },
-        gate_reads: u8 {
-            default: 0,
-            description: "Whether direct writes keep out those who read pages into the cache, too (0 or 1)",
-        },
     },
 }
 
@@ -43,7 +39,7 @@ struct ToyfsModule {
 impl kernel::Module for ToyfsModule {
     fn init(module: &'static ThisModule) -> Result<Self> {
         lock::set_grace_us(module_parameters::grace_us.value());
-        toyfs::init(module_parameters::gate_reads.value() != 0)?;
+        toyfs::init()?;
         Ok(ToyfsModule {
             registration: Some(vfs::Registration::new(module, &toyfs::STATICS)?),
         })

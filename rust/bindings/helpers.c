@@ -333,11 +333,6 @@ void vfs_folio_map_release(void)
 }
 #endif
 
-void vfs_folio_get(struct folio *folio)
-{
-	folio_get(folio);
-}
-
 bool vfs_folio_test_uptodate(const struct folio *folio)
 {
 	return folio_test_uptodate(folio);

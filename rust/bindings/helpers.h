@@ -88,7 +88,6 @@ struct folio *vfs_grab_folio(struct address_space *mapping, pgoff_t index);
 void vfs_folio_lock(struct folio *folio);
 void vfs_folio_map_acquire(bool found);
 void vfs_folio_map_release(void);
-void vfs_folio_get(struct folio *folio);
 void vfs_folio_put(struct folio *folio);
 bool vfs_folio_test_uptodate(const struct folio *folio);
 void vfs_folio_mark_uptodate(struct folio *folio);

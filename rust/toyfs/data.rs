@@ -2,16 +2,13 @@
 
 //! File data through the page cache: reads, buffered writes, writeback, truncation.
 //!
-//! Whatever adds pages to the cache holds [`InodeData::add_lock`] in `Add` while it starts, so that no
-//! page comes in while a direct write keeps the cache shut:
+//! Whatever makes pages of the cache dirty holds [`InodeData::add_lock`] in `Add` while it does, so that a direct write can
+//! drop them, and drop what is read in meanwhile when it is done:
 //!
-//! - readahead gives up if that would need waiting (its folios are locked),
-//! - the read of one folio unlocks it, waits, and locks it again,
 //! - a buffered write waits before it takes the folio,
 //! - so does a store through mmap, see [`file`](super::file).
 //!
-//! The hold ends when the read is submitted: from then on the folio lock, which invalidation waits
-//! for, does the rest.
+//! Who only reads pages in, holds nothing.
 
 use super::{
     bitmap::Allocator,
@@ -24,27 +21,12 @@ use super::{
 use crate::{
     lock::State,
     vfs::{
-        fatal_signal_pending, Extent, ExtentKind, IomapFlags, IovIter, Kiocb, LockedFolio,
-        MappingOps, NofsScope, ReadFolio, Readahead, Relocked,
+        fatal_signal_pending, Extent, ExtentKind, IomapFlags, IovIter, Kiocb, MappingOps, NofsScope,
     },
 };
 use core::ops::RangeInclusive;
-use kernel::{
-    prelude::*,
-    sync::atomic::{Atomic, Relaxed},
-};
+use kernel::prelude::*;
 use toyfs_format::{BLOCK_LOG2, BLOCK_SIZE};
-
-/// Whether those who read pages into the cache are kept out by direct writes, too: to be measured.
-pub(super) static GATE_READS: Atomic<bool> = Atomic::new(false);
-
-/// A reader brings in `pages`.
-fn note_miss(inode: &Inode, pages: impl FnOnce() -> RangeInclusive<u64>) {
-    if inode.data().add_lock.is_held(State::Block) {
-        let data = inode.super_block().data();
-        data.wanted.missed(inode.ino(), pages());
-    }
-}
 
 /// The block that contains byte `pos`.
 fn block_of(pos: u64) -> u64 {
@@ -341,35 +323,10 @@ impl MappingOps for ToyFs {
         mark_written(inode, pos, len)
     }
 
-    fn read_folio(inode: &Inode, folio: LockedFolio<'_, ToyFs>) -> Result<ReadFolio> {
-        note_miss(inode, || folio.index()..=folio.index());
-        if !GATE_READS.load(Relaxed) {
-            return Ok(folio.submit_read());
-        }
-        if let Some(_add) = Hold::try_take(inode, State::Add) {
-            return Ok(folio.submit_read());
-        }
-        inode.super_block().data().stats().read_waits.inc();
-        let folio = folio.unlock();
-        let _add = Hold::take(inode, State::Add)?;
-        // Not dropped in between: the lock is fair, but a caller who starts over is a newcomer.
-        match folio.lock(inode) {
-            Relocked::Unread(folio) => Ok(folio.submit_read()),
-            Relocked::Uptodate => Ok(ReadFolio::Submitted),
-            // Whoever starts over with a signal pending may do so for ever.
-            Relocked::Gone if fatal_signal_pending() => Err(EINTR),
-            Relocked::Gone => Ok(ReadFolio::Retry),
-        }
-    }
-
-    fn readahead(inode: &Inode, readahead: Readahead<'_, ToyFs>) {
-        note_miss(inode, || readahead.pages());
-        if !GATE_READS.load(Relaxed) {
-            return readahead.submit();
-        }
-        match Hold::try_take(inode, State::Add) {
-            Some(_add) => readahead.submit(),
-            None => inode.super_block().data().stats().readahead_skipped.inc(),
+    fn reads(inode: &Inode, pages: RangeInclusive<u64>) {
+        if inode.data().add_lock.is_held(State::Block) {
+            let data = inode.super_block().data();
+            data.wanted.missed(inode.ino(), pages);
         }
     }
 

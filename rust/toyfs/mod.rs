@@ -49,7 +49,6 @@ pub(crate) use mount::STATICS;
 pub(crate) use types::ToyFs;
 
 /// To be called once, before the file system is registered.
-pub(crate) fn init(gate_reads: bool) -> Result {
-    data::GATE_READS.store(gate_reads, kernel::sync::atomic::Relaxed);
+pub(crate) fn init() -> Result {
     inode::InodeData::teach_lock_order()
 }

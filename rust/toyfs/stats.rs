@@ -63,10 +63,8 @@ stats! {
     overlaps,
     /// Acquisitions of the two-state lock that had to wait.
     lock_waits,
-    /// Readahead given up because direct writes had shut the cache.
-    readahead_skipped,
-    /// Reads of a folio that waited for direct writes.
-    read_waits,
+    /// Direct writes, counted by part, that went through the page cache because somebody wanted a page of theirs.
+    pages_spared,
     /// Rounds of `selfdio=retry`.
     retries,
     /// Direct writes that ended through the page cache.

@@ -8,7 +8,7 @@
 //! - `errno`, `types`, `task`, `message`, `debugfs`, `lockdep`: what others are made with.
 //! - `block_device`, `work_queue`, `ioend`, `fs_type`, `super_block`.
 //! - `inode`, `inode_lock`, `new_inode`, `directory`.
-//! - `iov_iter`, `file`, `iomap`, `folio`, `mapping`, `fault`, `pinned`, `dio`.
+//! - `iov_iter`, `file`, `iomap`, `mapping`, `fault`, `pinned`, `dio`.
 //! - `operations`: what a file system implements, on one marker type.
 //! - `tables`: the C operation tables, built from that. `registration`.
 //!
@@ -25,7 +25,6 @@ mod directory;
 mod errno;
 mod fault;
 mod file;
-mod folio;
 mod fs_type;
 mod inode;
 mod inode_lock;
@@ -56,7 +55,6 @@ pub(crate) use self::{
     directory::DirEmitter,
     fault::{FaultAnswer, FaultResult, PageMkwrite},
     file::{Fallocate, InodeHeld, Kiocb},
-    folio::{LockedFolio, ReadFolio, Readahead, Relocked},
     fs_type::FsStatics,
     inode::{Inode, InodeRef, StatDio, Timestamp},
     inode_lock::{InodeLock, InodeLockShared, LockedInode},

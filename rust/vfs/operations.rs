@@ -12,7 +12,6 @@ use super::{
     directory::DirEmitter,
     fault::{FaultAnswer, FaultResult, PageMkwrite},
     file::{Fallocate, Kiocb},
-    folio::{LockedFolio, ReadFolio, Readahead},
     inode::{Inode, InodeRef, StatDio, Timestamp},
     inode_lock::LockedInode,
     iomap::{Extent, IomapFlags},
@@ -21,7 +20,7 @@ use super::{
     super_block::{LockedSuper, PendingSuper, StatFs, SuperBlock},
     types::Types,
 };
-use core::convert::Infallible;
+use core::{convert::Infallible, ops::RangeInclusive};
 use kernel::{error::Result, prelude::*, seq_file::SeqFile, str::CStr};
 
 /// A file system: a type with all the operations.
@@ -200,11 +199,8 @@ pub(crate) trait MappingOps: Types {
     /// system reclaim.
     fn written(inode: &Inode<Self>, pos: u64, len: u64) -> Result;
 
-    /// Reads a folio that is in the cache, locked and not uptodate.
-    fn read_folio(inode: &Inode<Self>, folio: LockedFolio<'_, Self>) -> Result<ReadFolio>;
-
-    /// Reads ahead: either calls [`Readahead::submit`], or leaves the folios to be dropped.
-    fn readahead(inode: &Inode<Self>, readahead: Readahead<'_, Self>);
+    /// Somebody reads `pages`, by index, into the cache, with their folios locked.
+    fn reads(inode: &Inode<Self>, pages: RangeInclusive<u64>);
 
     /// Before a folio is found or made, and locked, for a copy into it. May sleep.
     ///

@@ -98,6 +98,7 @@ pub(super) fn write_part(
         if nowait {
             return Err(EAGAIN);
         }
+        data.stats().pages_spared.inc();
         return Ok(Progress {
             end: Some(End::Busy),
             ..Progress::none()

@@ -7,12 +7,7 @@
 use super::writeback;
 use crate::{
     bindings,
-    vfs::{
-        folio::{LockedFolio, ReadFolio, Readahead},
-        inode::Inode,
-        lockdep::FolioLocked,
-        operations::FileSystem,
-    },
+    vfs::{inode::Inode, lockdep::FolioLocked, operations::FileSystem, types::CTables},
 };
 use core::{marker::PhantomData, mem};
 
@@ -64,17 +59,18 @@ impl<T: FileSystem> Tables<T> {
         _file: *mut bindings::file,
         folio: *mut bindings::folio,
     ) -> i32 {
-        // SAFETY: The folio is locked and in the cache of an inode of `T`, which the caller keeps
-        // alive also after the folio is unlocked.
-        let (inode, folio) = unsafe {
+        let _locked = FolioLocked::found();
+        // SAFETY: The folio is locked, not uptodate, and in the cache of an inode of `T`, which the caller keeps alive.
+        unsafe {
             let inode = Inode::<T>::from_raw(bindings::vfs_folio_inode(folio));
-            (inode, LockedFolio::from_raw(folio))
-        };
-        match T::read_folio(inode, folio) {
-            Ok(ReadFolio::Submitted) => 0,
-            Ok(ReadFolio::Retry) => bindings::VFS_AOP_TRUNCATED_PAGE,
-            Err(e) => e.to_errno(),
+            let first = bindings::vfs_folio_pos(folio) as u64 >> bindings::PAGE_SHIFT;
+            T::reads(
+                inode,
+                first..=first + (1 << bindings::vfs_folio_order(folio)) - 1,
+            );
+            bindings::vfs_iomap_bio_read_folio(folio, T::IOMAP_OPS);
         }
+        0
     }
 
     /// `->readahead()`.
@@ -83,11 +79,14 @@ impl<T: FileSystem> Tables<T> {
     ///
     /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn readahead(rac: *mut bindings::readahead_control) {
-        // SAFETY: Valid for the call, on a mapping of an inode of `T`.
-        let inode = unsafe { Inode::<T>::from_raw((*(*rac).mapping).host) };
         let _locked = FolioLocked::found();
-        // SAFETY: As above.
-        T::readahead(inode, unsafe { Readahead::from_raw(rac) });
+        // SAFETY: Valid for the call, on a mapping of an inode of `T`.
+        unsafe {
+            let inode = Inode::<T>::from_raw((*(*rac).mapping).host);
+            let (first, pages) = ((*rac)._index as u64, u64::from((*rac)._nr_pages));
+            T::reads(inode, first..=first + pages.max(1) - 1);
+            bindings::vfs_iomap_bio_readahead(rac, T::IOMAP_OPS);
+        }
     }
 
     /// `->writepages()`.

@@ -3,7 +3,7 @@
  * One direct read or write with a buffer of any shape, described on the command line, and a check of
  * everything that it should and should not have changed.
  *
- *	selfdio [-c] [-t] [-q] [-d] [-n] [-l MAXUSEC] [-L SECONDS] [-e ENGINE] read|write FILE OFFSET SEGMENT...
+ *	selfdio [-c] [-t] [-q] [-d] [-a] [-b] [-n] [-l MAXUSEC] [-L SECONDS] [-e ENGINE] read|write FILE OFFSET SEGMENT...
  *
  * SEGMENT is one iovec, comma-separated:
  *	anon,len=N		anonymous memory
@@ -22,7 +22,8 @@
  *	unmap			the range is unmapped again: an invalid address
  *
  * -c checks the file (and a read's buffer) afterwards, -q keeps quiet about what is right, -t prints the
- * time taken, -l complains of more than that, -d opens with O_DSYNC, -n asks for
+ * time taken, -l complains of more than that, -d opens with O_DSYNC, -a with O_APPEND (OFFSET is to
+ * be where the file ends), -b without O_DIRECT, -n asks for
  * no waiting (RWF_NOWAIT, of system calls only),
  * -L is the end by SIGALRM after so many seconds.
  * -e makes the operation by aio, uring, or uring with a registered buffer (fixed) instead of a system call (sync).
@@ -255,17 +256,19 @@ int main(int argc, char **argv)
 	ssize_t ret;
 	int opt, fd, err, oflags = 0;
 	enum engine engine = SYNC;
-	bool nowait = false;
+	bool nowait = false, buffered = false;
 	static struct queue q;
 	uint64_t tag;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	while ((opt = getopt(argc, argv, "+ctqdnl:e:L:")) != -1) {
+	while ((opt = getopt(argc, argv, "+ctqdabnl:e:L:")) != -1) {
 		switch (opt) {
 		case 'c': check = true; break;
 		case 't': timed = true; break;
 		case 'q': quiet = true; break;	/* of what follows the result, only what is wrong */
 		case 'd': oflags |= O_DSYNC; break;
+		case 'b': buffered = true; break;
+		case 'a': oflags |= O_APPEND; break;
 		case 'n': nowait = true; break;
 		case 'e': engine = engine_of(optarg); break;
 		case 'L': alarm((unsigned int)parse_size(optarg)); break;
@@ -289,7 +292,7 @@ int main(int argc, char **argv)
 	target_ino = st.st_ino;
 	target_dev = st.st_dev;
 
-	fd = xopen(target, O_RDWR | O_DIRECT | oflags);
+	fd = xopen(target, O_RDWR | (buffered ? 0 : O_DIRECT) | oflags);
 	if (check)
 		im = snapshot(target);
 

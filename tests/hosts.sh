@@ -5,13 +5,14 @@
 # up: other programs come first in PATH, other files are mounted over ours, in namespaces of their own. The last line counts.
 
 . "$(dirname "$0")/../scripts/lib.sh"
+. "$TOP/scripts/tally.sh"
 set +e
 unset TOYFS_MIRROR TOYFS_KEYRING TOYFS_NESTED TOYFS_NAMESPACES KSRC KDIR
 dir=$(mktemp -d /tmp/toyfs-hosts.XXXXXX)
 trap 'rm -rf "$dir"' EXIT
 export dir
 cache=${XDG_CACHE_HOME:-}
-passed=0 failed=0 top=$TOP unshare=$(command -v unshare)
+shown=$dir/out top=$TOP unshare=$(command -v unshare)
 
 # fresh: a host with an empty cache, an apt that has a Debian mirror, and a mmdebstrap that only says how it was called.
 fresh()
@@ -39,25 +40,16 @@ says()
 	shift 3
 	PATH=$dir/bin:${path:-$PATH} "$unshare" "${user[@]}" --mount --propagation private bash -c '
 		eval "$1" || exit 99; shift; exec timeout 30 "$@"' sh "${before:-:}" "$@" >"$dir/out" 2>&1 </dev/null || rc=$?
-	if [ $rc -ge 1 ] && [ $rc -lt 99 ] && tail -n 1 "$dir/out" | grep -qE -- "$pattern" &&
-		[ "$(wc -l <"$dir/out")" -le "$lines" ] && ! grep -qE 'unbound|: line [0-9]+:|syntax' "$dir/out"; then
-		result 0 "$what"
-	else
-		result 1 "$what (status $rc, expected: $pattern)"
-	fi
 	before=''
+	tally "$what" said $rc "$pattern" "$lines"
 }
 
-result() # STATUS WHAT
+said() # STATUS PATTERN LINES
 {
-	if [ "$1" = 0 ]; then
-		echo "PASS $2"
-		passed=$((passed + 1))
-	else
-		echo "FAIL $2"
-		sed 's/^/    /' "$dir/out" | tail -n 15
-		failed=$((failed + 1))
-	fi
+	[ "$1" -ge 1 ] && [ "$1" -lt 99 ] && tail -n 1 "$dir/out" | grep -qE -- "$2" &&
+		[ "$(wc -l <"$dir/out")" -le "$3" ] && ! grep -qE 'unbound|: line [0-9]+:|syntax' "$dir/out" && return
+	echo "status $1, expected: $2"
+	return 1
 }
 
 user=()
@@ -76,21 +68,19 @@ says "no keys of the Debian archive" "this host lacks: debian-archive-keyring. A
 touch "$dir/empty/debian-archive-keyring.gpg"
 before='mount --bind $dir/empty /usr/share/keyrings; mount -t tmpfs none /etc/apt/trusted.gpg.d'
 says "keys that apt does not trust by itself (stops in our mmdebstrap)" . 9 scripts/toolchain true
-grep -q -- "--keyring=/usr/share/keyrings/debian-archive-keyring.gpg" "$dir/mmdebstrap" 2>>"$dir/out"
-result $? "mmdebstrap was given them"
+tally "mmdebstrap was given them" grep -q -- "--keyring=/usr/share/keyrings/debian-archive-keyring.gpg" "$dir/mmdebstrap"
 touch "$dir/keys"
 says "TOYFS_KEYRING, TOYFS_MIRROR (stops in our mmdebstrap)" . 9 \
 	env TOYFS_KEYRING="$dir/keys" TOYFS_MIRROR=http://mirror.example/debian scripts/toolchain true
 grep -q -- "--keyring=$dir/keys" "$dir/mmdebstrap" && grep -q '^deb http://mirror.example/debian trixie main' "$dir/list"
-result $? "mmdebstrap was given both"
+tally "mmdebstrap was given both" [ $? = 0 ]
 says "TOYFS_KEYRING that is not there" "TOYFS_KEYRING: no file" 1 env TOYFS_KEYRING="$dir/none" scripts/toolchain true
 
 fresh
 program apt-get 'case $* in *indextargets*) [ ! -e $dir/lists ] || echo "http://deb.example/debian trixie" ;;
 	*update) touch $dir/lists ;; *) exit 1 ;; esac'
 says "apt without lists (stops in our mmdebstrap)" . 9 scripts/toolchain true
-grep -q '^deb http://deb.example/debian trixie main' "$dir/list"
-result $? "it was updated first"
+tally "it was updated first" grep -q '^deb http://deb.example/debian trixie main' "$dir/list"
 rm -f "$dir/lists"
 somebody
 before='mount --bind <(echo somebody:500000:65536) /etc/subuid 2>/dev/null || { echo somebody:500000:65536 >$dir/subuid; mount --bind $dir/subuid /etc/subuid; }'
@@ -107,15 +97,13 @@ program apt-get "$locked"
 for command in "scripts/toolchain true" "scripts/kernel um debug"; do
 	# shellcheck disable=SC2086
 	says "apt in use for longer than we wait: $command" "this host lacks: mmdebstrap. As root:" 12 env TOYFS_APT_WAIT=3 $command
-	grep -q "another program keeps apt's lock" "$dir/out"
-	result $? "it said what holds it up"
+	tally "it said what holds it up" grep -q "another program keeps apt's lock" "$dir/out"
 done
 program apt-get "case \$* in *indextargets*) echo 'http://deb.example/debian trixie'; exit ;; esac
 	[ -e \$dir/tried ] || { touch \$dir/tried; $locked; }
 	case \$* in *install*) printf '#!/bin/bash\necho \"\$@\" >\$dir/mmdebstrap; exit 1' >\$dir/bin/mmdebstrap; chmod +x \$dir/bin/mmdebstrap ;; esac"
 says "apt in use for a while (stops in our mmdebstrap)" . 15 scripts/toolchain true
-[ -s "$dir/mmdebstrap" ]
-result $? "it waited, and went on"
+tally "it waited, and went on" [ -s "$dir/mmdebstrap" ]
 path=
 
 # --- Namespaces ---
@@ -152,8 +140,7 @@ for name in "a b" a:b 'a#b' "a'b"; do
 	cd "$dir/$name" || exit
 	says "checkout in '$name'" "Kbuild cannot work with spaces" 1 scripts/vm -- true
 	says "make check in '$name'" "^make: |^check: 0 passed, 1 failed, 0 skipped$" 4 make check
-	grep -qx 'check: 0 passed, 1 failed, 0 skipped' "$dir/out"
-	result $? "its summary"
+	tally "its summary" grep -qx 'check: 0 passed, 1 failed, 0 skipped' "$dir/out"
 	says "make demo in '$name'" "^make: |^demo: FAIL" 4 make demo
 	cd "$top" || exit
 	says "cache in '$name'" "Kbuild cannot work with spaces" 1 env XDG_CACHE_HOME="$dir/$name" scripts/vm -- true
@@ -171,8 +158,7 @@ touch "$k/Module.symvers"
 printf 'CONFIG_%s=y\n' MODULES FS_IOMAP >"$k/include/config/auto.conf"
 says "a kernel without Rust" "scripts/config -e RUST && make olddefconfig" 2 scripts/preflight "$k"
 says "make modules for it" "^make: " 3 make KDIR="$k" modules
-grep -q "this kernel has no CONFIG_RUST" "$dir/out"
-result $? "it said why"
+tally "it said why" grep -q "this kernel has no CONFIG_RUST" "$dir/out"
 printf 'CONFIG_%s=y\n' MODULES FS_IOMAP RUST >"$k/include/config/auto.conf"
 echo 'CONFIG_RUSTC_VERSION_TEXT="rustc 1.85.1"' >>"$k/include/config/auto.conf"
 program rustc 'echo "rustc 1.85.1"'
@@ -190,8 +176,7 @@ says "LLVM=1 for a kernel built with gcc" "without LLVM=1" 1 env LLVM=1 scripts/
 printf 'CONFIG_%s=y\n' MODULES RUST 'RUSTC_VERSION_TEXT="rustc 1.85.1"' | sed 's/"=y$/"/' >"$k/include/config/auto.conf"
 says "a kernel without iomap" "CONFIG_BLOCK brings it" 1 scripts/preflight "$k"
 says "make KDIR= without a home" "^make: " 3 env -u HOME XDG_CACHE_HOME="$dir/none" make KDIR="$k" modules
-[ ! -e "$dir/none" ]
-result $? "it made no cache"
+tally "it made no cache" [ ! -e "$dir/none" ]
 
 # --- Headers of a distribution ---
 # A compiler that makes one symbol of the kernel's crates; the kernel that runs has that of $1.
@@ -213,8 +198,7 @@ headers() {
 }
 headers _Rold
 says "Rust metadata from another source" "2 symbols are not the same in that kernel" 6 scripts/metadata "$dir/src" "$k"
-[ ! -e "$k/rust" ]
-result $? "nothing was put there"
+tally "nothing was put there" [ ! -e "$k/rust" ]
 headers _Rnew
 touch "$dir/other"
 says "Rust metadata of another configuration" "the kernel would be another one" 4 scripts/metadata "$dir/src" "$k"
@@ -224,7 +208,7 @@ says "no source of Rust's library" "On Debian: apt-get install rust-src$" 2 scri
 headers _Rnew
 PATH=$dir/bin:$PATH "$unshare" "${user[@]}" --mount --propagation private bash -c "$before; exec scripts/metadata $dir/src $k" >"$dir/out" 2>&1 &&
 	[ -e "$k/rust/libkernel.rmeta" ] && [ -e "$k/rust/libmacros.so" ] && [ -e "$k/scripts/target.json" ]
-result $? "Rust metadata of the same kernel is put there"
+tally "Rust metadata of the same kernel is put there" [ $? = 0 ]
 before=''
 echo >"$k/.config"
 says "headers of a kernel without Rust" "has no Rust in it" 1 scripts/metadata "$dir/src" "$k"
@@ -243,33 +227,27 @@ dkms_conf() (
 )
 modules=$(sed -n 's/^obj-m [:+]= //p' "$top/Kbuild" | xargs | sed 's/\.o\>//g')
 dkms_conf >"$dir/out" 2>&1
-[ "$(cat "$dir/out")" = "make KDIR=$k, $modules" ]
-result $? "dkms passes over headers without the metadata"
+tally "dkms passes over headers without the metadata" [ "$(cat "$dir/out")" = "make KDIR=$k, $modules" ]
 touch "$k/rust/libkernel.rmeta"
 dkms_conf >"$dir/out" 2>&1
-[ "$(cat "$dir/out")" = "builds: make KDIR=$k, $modules" ]
-result $? "dkms builds all modules that are not for tests"
+tally "dkms builds all modules that are not for tests" [ "$(cat "$dir/out")" = "builds: make KDIR=$k, $modules" ]
 echo CONFIG_CC_IS_CLANG=y >"$k/include/config/auto.conf"
 dkms_conf >"$dir/out" 2>&1
-[ "$(cat "$dir/out")" = "builds: make KDIR=$k LLVM=1, $modules" ]
-result $? "dkms builds with clang where the kernel was"
+tally "dkms builds with clang where the kernel was" [ "$(cat "$dir/out")" = "builds: make KDIR=$k LLVM=1, $modules" ]
 
 # --- Installation ---
 fresh
 k=$dir/k
 mkdir -p "$k"
 says "make install KDIR= before the build" "^make: " 2 make KDIR="$k" MO="$dir/empty" DESTDIR="$dir/root" install
-grep -q "^install: no mkfs.toyfs in $dir/empty. First: make KDIR=$k MO=$dir/empty$" "$dir/out"
-result $? "it said what comes first"
+tally "it said what comes first" grep -q "^install: no mkfs.toyfs in $dir/empty. First: make KDIR=$k MO=$dir/empty$" "$dir/out"
 for tool in mkfs fsck; do program $tool.toyfs 'echo "version GLIBC_2.99 not found" >&2; exit 1'; done
 says "make install KDIR= of programs that do not run here" "^make: " 2 make KDIR="$k" MO="$dir/bin" PREFIX="$dir/root" install
-grep -q "was built for another machine (version GLIBC_2.99 not found): make install without KDIR=" "$dir/out"
-result $? "it said what helps"
+tally "it said what helps" grep -q "was built for another machine (version GLIBC_2.99 not found): make install without KDIR=" "$dir/out"
 for tool in mkfs fsck; do program $tool.toyfs ''; done
 touch "$dir/file"
 says "make install to where nothing can be written" "^make: " 3 make KDIR="$k" MO="$dir/bin" PREFIX="$dir/file" install
-grep -q "cannot be made: as root, or with DESTDIR=" "$dir/out"
-result $? "it said what helps"
+tally "it said what helps" grep -q "cannot be made: as root, or with DESTDIR=" "$dir/out"
 
 # --- A kernel source that somebody works on ---
 eval "$(sed -n '/^state_of()/,/^}/p' "$top/scripts/kernel")"
@@ -290,7 +268,7 @@ for kind in plain git; do
 	d=$(state_of "$k")
 	echo "$a $b $c $d" >"$dir/out"
 	[ -n "$a" ] && [ "$a" = "$b" ] && [ "$a" != "$c" ] && [ "$c" != "$d" ]
-	result $? "a changed kernel source is noticed ($kind)"
+	tally "a changed kernel source is noticed ($kind)" [ $? = 0 ]
 done
 
 # --- What nobody uses any more ---
@@ -306,13 +284,12 @@ echo "$c/kernel-um-debug-old 1" >"$c/out-gone/um-debug/kernel"
 dd if=/dev/zero of="$c/toolchain-old/big" bs=1M count=101 status=none
 touch -d '3 days ago' "$c"/kernel-um-debug-{used,old}
 scripts/clean >"$dir/out" 2>&1
-grep -qE '^.*: 10[0-9] MiB of 4 old builds that no checkout uses; scripts/clean --old removes them' "$dir/out"
-result $? "old builds are mentioned"
+tally "old builds are mentioned" grep -qE '^.*: 10[0-9] MiB of 4 old builds that no checkout uses; scripts/clean --old removes them' "$dir/out"
 scripts/clean --old >>"$dir/out" 2>&1
 ls "$c" >>"$dir/out"
 [ "$(cd "$c" && echo kernel-* out-* source-* toolchain-*)" = \
 	"kernel-um-debug-new kernel-um-debug-used out-here out-unknown source-$SERIES.1 source-$SERIES.3 toolchain-*" ]
-result $? "scripts/clean --old removes them and nothing else"
+tally "scripts/clean --old removes them and nothing else" [ $? = 0 ]
 
 # --- Where git does not know the files ---
 fresh
@@ -324,8 +301,7 @@ cd "$dir/copy" || exit
 lint() # WHAT SUMMARY
 {
 	PATH=$dir/bin:$PATH scripts/check --step lint >"$dir/out" 2>&1 </dev/null
-	[ "$(tail -n 1 "$dir/out")" = "$2" ]
-	result $? "$1: $2"
+	tally "$1: $2" [ "$(tail -n 1 "$dir/out")" = "$2" ]
 }
 lint "lint of a tarball" "8 passed, 0 failed, 0 skipped"
 # The tools, and nothing that needs a kernel.
@@ -337,9 +313,9 @@ installed() { # FILES
 make DESTDIR="$dir/root" install >"$dir/out" 2>&1 &&
 	"$dir/root/usr/sbin/mkfs.toyfs" -q "$dir/image" 1M && "$dir/root/usr/sbin/fsck.toyfs" -q "$dir/image" &&
 	installed "./usr/sbin/fsck.toyfs ./usr/sbin/mkfs.toyfs ./usr/share/man/man5/toyfs.5 ./usr/share/man/man8/fsck.toyfs.8 ./usr/share/man/man8/mkfs.toyfs.8"
-result $? "make install"
+tally "make install" [ $? = 0 ]
 make DESTDIR="$dir/root" uninstall >"$dir/out" 2>&1 && installed ""
-result $? "make uninstall"
+tally "make uninstall" [ $? = 0 ]
 echo "gitdir: $dir/gone" >.git
 echo >unlicensed.c
 echo 'fn f() { unsafe { g() } }' >>rust/toyfs/mod.rs
@@ -351,5 +327,4 @@ program git 'exit 1'
 lint "lint when git does nothing" "0 passed, 8 failed, 0 skipped"
 cd "$top" || exit
 
-echo "$passed passed, $failed failed, 0 skipped"
-[ $failed = 0 ]
+tallied

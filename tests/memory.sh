@@ -48,36 +48,29 @@ esac
 
 log=$(mktemp) || exit 1
 trap 'rm -f "$log"' EXIT
-passed=0 failed=0 skipped=0
-
-report() # STATUS NAME
-{
-	if [ "$1" = 0 ]; then
-		echo "PASS $2"
-		passed=$((passed + 1))
-	else
-		echo "FAIL $2"
-		tail -n 40 "$log" | sed 's/^/    /'
-		failed=$((failed + 1))
-	fi
-}
+. "$top/scripts/tally.sh"
 
 # notices NAME FAULT COMPLAINT
 notices()
 {
 	# shellcheck disable=SC2016
-	"$top/scripts/vm" --arch um "${vm[@]}" --expect-splat "$3" -- sh -c \
-		'insmod "${TOYFS_KO%/*}/faulty.ko" fault="$1" && rmmod faulty' sh "$2" >"$log" 2>&1
-	report $? "$1"
+	tally "$1" "$top/scripts/vm" --arch um "${vm[@]}" --expect-splat "$3" -- sh -c \
+		'insmod "${TOYFS_KO%/*}/faulty.ko" fault="$1" && rmmod faulty' sh "$2"
+}
+
+# Another kernel in its place has found nothing good.
+refused()
+{
+	KDIR=$("$top/scripts/kernel" um debug) "$top/scripts/vm" --arch um --config kasan --no-build -- true >"$log" 2>&1
+	[ $? = 99 ] && grep -q 'no KASAN' "$log" && return
+	cat "$log"
+	return 1
 }
 
 if [ "$what" = kasan ]; then
 	notices "memory that was freed is noticed" 2 'BUG: KASAN: slab-use-after-free in .*faulty'
 	notices "memory beside an array is noticed" 3 'BUG: KASAN: slab-out-of-bounds in .*faulty'
-	# Another kernel in its place has found nothing good.
-	KDIR=$("$top/scripts/kernel" um debug) "$top/scripts/vm" --arch um --config kasan --no-build -- true >"$log" 2>&1
-	[ $? = 99 ] && grep -q 'no KASAN' "$log"
-	report $? "a kernel without KASAN is noticed"
+	tally "a kernel without KASAN is noticed" refused
 fi
 # Either makes the kernel several times slower.
 "$top/scripts/vm" --arch um "${vm[@]}" --timeout 900 -- env TIME_FACTOR=2 "${around[@]}" "$top/tests/run" "$@" 2>&1 | tee "$log" |
@@ -86,7 +79,12 @@ ret=${PIPESTATUS[0]}
 count() { grep -c "^$1 " "$log"; }
 ran=$(count PASS) passed=$((passed + ran)) failed=$((failed + $(count FAIL))) skipped=$((skipped + $(count SKIP)))
 [ "$what" = kasan ] || ran=$((ran - $(grep -cE '^PASS (lost memory is noticed|no memory was lost)' "$log")))
-[ "$ret" = 0 ] && [ "$ran" -gt 0 ] && { [ "$what" = kasan ] || grep -qE '^(PASS no memory was|FAIL .* were) lost' "$log"; }
-report $? "it came to its end, and the kernel complained of nothing else"
-echo "$passed passed, $failed failed, $skipped skipped"
-[ "$failed" = 0 ]
+came_to_its_end()
+{
+	[ "$ret" = 0 ] && [ "$ran" -gt 0 ] && { [ "$what" = kasan ] || grep -qE '^(PASS no memory was|FAIL .* were) lost' "$log"; } && return
+	echo "status $ret, $ran tests passed; the end of what was printed:"
+	tail -n 40 "$log"
+	return 1
+}
+tally "it came to its end, and the kernel complained of nothing else" came_to_its_end
+tallied

@@ -6,7 +6,7 @@
 #	tests/format/run.sh [DIR]
 #
 # DIR holds mkfs.toyfs and fsck.toyfs; without it they are compiled here. $RUSTC names the compiler.
-# Prints a line for each group and ends with "format: N passed, M failed, 0 skipped".
+# Prints a line for each group and ends with "N passed, M failed, 0 skipped".
 set -u
 export LC_ALL=C
 here=$(cd "$(dirname "$0")" && pwd) || exit 1
@@ -15,21 +15,7 @@ tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
 cd "$tmp" || exit 1
 
-passed=0
-failed=0
-
-# report NAME STATUS: counts; shows the log of what failed.
-report()
-{
-	if [ "$2" = 0 ]; then
-		echo "ok $1"
-		passed=$((passed + 1))
-	else
-		echo "not ok $1"
-		sed 's/^/    /' log
-		failed=$((failed + 1))
-	fi
-}
+. "$here/../../scripts/tally.sh"
 
 rust()
 {
@@ -223,16 +209,13 @@ damage()
 	expect 4 'no root directory' fsck.toyfs -n img && expect 4 '3 errors, 0/' fsck.toyfs -q img
 }
 
-crates >log 2>&1 || report crates 1
-if logic >log 2>&1; then report logic 0; else report logic 1; fi
-if fsck_unit >log 2>&1; then report fsck 0; else report fsck 1; fi
+tally "format: crates" crates
+tally "format: logic" logic
+tally "format: fsck's own tests" fsck_unit
 if [ -z "$tools" ]; then
-	if build_tools >log 2>&1; then report build 0; else report build 1; fi
+	tally "format: build of the tools" build_tools
 	tools=$tmp/bin
 fi
 PATH=$tools:$PATH
-for group in sizes arguments interrupted reproducible signatures damage; do
-	if $group >log 2>&1; then report $group 0; else report $group 1; fi
-done
-echo "format: $passed passed, $failed failed, 0 skipped"
-[ $failed = 0 ]
+for group in sizes arguments interrupted reproducible signatures damage; do tally "format: $group" $group; done
+tallied

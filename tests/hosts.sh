@@ -325,6 +325,25 @@ lint "lint of a worktree without its repository, all wrong" "0 passed, 8 failed,
 rm -f scripts/broken
 program git 'exit 1'
 lint "lint when git does nothing" "0 passed, 8 failed, 0 skipped"
+
+# --- What the full check says at its end ---
+made_up() { sed -i "s/^step_$1() .*/step_$1() { $2; }/" scripts/check; } # STEP COMMANDS
+made_up splat 'skip this "none here"; tally bad eval "echo because; false"; tally good true; tallied'
+made_up hosts 'tally good true'
+made_up format 'kill -TERM $PPID; sleep 9'
+scripts/check splat hosts >"$dir/out" 2>&1 </dev/null
+tally "what failed and what was skipped is said again" [ "$(sed '1,/^== in short$/d' "$dir/out")" = \
+"  splat: SKIP this: none here
+  splat: FAIL bad
+  splat:     because
+  hosts: FAIL hosts: it did not say what it tested (status 0)
+failed: splat hosts
+check: 1 passed, 2 failed, 1 skipped" ]
+for step in none format; do
+	# (This shell would say that it was killed.)
+	{ timeout 60 scripts/check splat $step hosts >"$dir/out" </dev/null; } 2>/dev/null
+	tally "a check that does not come to its end ($step) counts" [ "$(tail -n 1 "$dir/out")" = "check: 1 passed, 2 failed, 1 skipped" ]
+done
 cd "$top" || exit
 
 tallied

@@ -287,7 +287,7 @@ within() {
 	local dir=$1 keep=() name
 	shift
 	for name in TERM COLUMNS LINES {http,https,no,all}_proxy {HTTP,HTTPS,NO,ALL}_PROXY SSL_CERT_FILE SSL_CERT_DIR \
-		CARGO_HTTP_CAINFO CARGO_NET_OFFLINE KBUILD_VERBOSE V RUST_BACKTRACE "${!LOOM_@}" "${!CARGO_REGISTRIES_@}" \
+		CARGO_HTTP_CAINFO CARGO_NET_OFFLINE KBUILD_VERBOSE V RUST_BACKTRACE PREEMPTIONS "${!LOOM_@}" "${!CARGO_REGISTRIES_@}" \
 		"${!CARGO_SOURCE_@}" "${!CARGO_REGISTRY_@}"; do
 		[ -z "${!name:-}" ] || keep+=("$name=${!name}")
 	done

@@ -58,8 +58,7 @@ model:
 mutants:
 	@tests/mutants.sh
 bench:
-	@tests/lock/bench.sh $(VM)
-	@tests/bench.sh $(VM)
+	@scripts/bench
 peers:
 	@scripts/peers
 shell:

@@ -115,8 +115,8 @@ check("there and back through JSON", again.all["a/b", "toyfs"].rounds, read.all[
 fails("JSON of something else", ValueError, figures.Figures.from_json, {"format": 2})
 
 with tempfile.TemporaryDirectory() as at:
-    status, out = program(lines, "--out", at, "--meta", "commit=abc")
-    check("the program", status, 0)
+    status, out = program(lines, "--out", at, "--name", "there", "--meta", "commit=abc")
+    check("the program", (status, out.splitlines()[-2:]), (1, ["report: there/report.json", "1 passed, 1 failed, 1 skipped"]))
     check("its table", [line.split() for line in out.splitlines() if line.startswith("a/b")][0], ["a/b", "raw", "200", "100..300", "IO/s"])
     check("its ratios", "0.50 (0.50..0.50)" in out, True)
     check("its skips, with reasons", "SKIP a/b gfs2 (no mkfs)" in out, True)
@@ -126,7 +126,12 @@ with tempfile.TemporaryDirectory() as at:
     check("its JSON", (report["commit"], report["figures"][1]["of_raw"]["median"]), ("abc", 0.5))
     status, out = program(lines, "--compare", at + "/report.json")
     check("compared with itself", "0 of 1 figures differ" in out, True)
-check("nothing measured", program("end\n")[0], 1)
+good = lines.replace("failed", "nothing")
+check("all is well", (program(good)[0], program(good)[1].splitlines()[-1]), (0, "1 passed, 0 failed, 1 skipped"))
+check("cut short", (program(good[:-4])[0], program(good[:-4])[1].splitlines()[-1]), (1, "1 passed, 1 failed, 1 skipped"))
+check("nothing measured", (program("end\n")[0], program("end\n")[1].splitlines()[-1]), (1, "0 passed, 1 failed, 0 skipped"))
+check("what fails for two of them fails once", program(lines.replace("end", "failed\tc\txfs\tbroken\nend"))[1].splitlines()[-1],
+      "1 passed, 1 failed, 1 skipped")
 
 picture = figures.Picture("p", "title", "x", "y")
 picture.line("l", [(2, 1.5, 1, 2), (1, 1, 0.5, 2)])

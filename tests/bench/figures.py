@@ -99,14 +99,16 @@ beside = run(("a", "xfs", [100, 110, 120]), ("a", "toyfs", [50, 55, 60]))
 faster = run(("a", "xfs", [200, 220, 240]), ("a", "toyfs", [100, 110, 120]))
 check("without the device xfs is what is compared with", figures.compare(beside, faster)[-1].split()[:3], ["0", "of", "1"])
 
+restless = figures.compare(run(("a", "raw", [100, 50, 10]), ("a", "toyfs", [60, 30, 6]), ("a", "xfs", [60, 30, 6])), slower)
+check("a device that is not steady is no yardstick", restless[-1], "1 were not compared: the device was not steady")
 check("a steady device", list(figures.unsteady(old)), [])
 check("one that is not", list(figures.unsteady(slower)), ["a"])
 
-lines = "".join(f"figure\ta/b\t{s}\t{r}\t{v}\tIO/s\thigher\n" for r in (1, 2, 3) for s, v in (("raw", 100 * r), ("toyfs", 50 * r)))
+lines = "".join(f"figure\ta/b\t{s}\t{r}\t{v}\tIO/s\thigher\n" for r in (1, 2, 3) for s, v in (("raw", 100 + 10 * r), ("toyfs", 50 + 5 * r)))
 lines += "measured\ta/b\nskipped\ta/b\tgfs2\tno mkfs\nfailed\tc\ttoyfs\tbroken\nsomething else\nend\n"
 read = figures.Figures()
 read.read(io.StringIO(lines))
-check("lines: figures", read.all["a/b", "toyfs"].rounds, {1: 50, 2: 100, 3: 150})
+check("lines: figures", read.all["a/b", "toyfs"].rounds, {1: 55, 2: 60, 3: 65})
 check("lines: what was measured, skipped, failed", (read.measured, read.skipped, read.failed),
       (["a/b"], [["a/b", "gfs2", "no mkfs"]], [["c", "toyfs", "broken"]]))
 fails("one figure in two units", ValueError, read.add, "a/b", "toyfs", 4, 1, "us", figures.LOWER)
@@ -117,7 +119,7 @@ fails("JSON of something else", ValueError, figures.Figures.from_json, {"format"
 with tempfile.TemporaryDirectory() as at:
     status, out = program(lines, "--out", at, "--name", "there", "--meta", "commit=abc")
     check("the program", (status, out.splitlines()[-2:]), (1, ["report: there/report.json", "1 passed, 1 failed, 1 skipped"]))
-    check("its table", [line.split() for line in out.splitlines() if line.startswith("a/b")][0], ["a/b", "raw", "200", "100..300", "IO/s"])
+    check("its table", [line.split() for line in out.splitlines() if line.startswith("a/b")][0], ["a/b", "raw", "120", "110..130", "IO/s"])
     check("its ratios", "0.50 (0.50..0.50)" in out, True)
     check("its skips, with reasons", "SKIP a/b gfs2 (no mkfs)" in out, True)
     check("its failures", "FAIL c toyfs (broken)" in out, True)

@@ -13,8 +13,11 @@
  *		COUNT tasks, each in a direct write to a file of its own whose buffer does not come (a userfaultfd that nobody
  *		answers). Three numbers meanwhile: page faults and direct writes per second of one other process on one other
  *		file, and bytes of slab memory for each of the tasks
+ *	rates files DIR COUNT
+ *		makes COUNT files
  *	rates inodes DIR COUNT
- *		bytes of slab memory for each of COUNT files that were looked up and written directly
+ *		bytes of slab memory for each of those when they are looked up and written directly; after they were made the file
+ *		system is to be unmounted, since what stays in a cache otherwise is its own affair
  */
 #include "util.h"
 #include <linux/userfaultfd.h>
@@ -344,16 +347,19 @@ static void marked(const char *dir, unsigned int count)
 		pthread_join(threads[i], NULL);
 }
 
+static void files(const char *dir, unsigned int count)
+{
+	make_dir(dir);
+	for (unsigned int i = 0; i < count; i++)
+		make_file(name_of(dir, i, true), PAGE);
+}
+
 static void inodes(const char *dir, unsigned int count)
 {
 	unsigned char *b = xalloc(PAGE);
 	uint64_t before;
 	int fd;
 
-	make_dir(dir);
-	for (unsigned int i = 0; i < count; i++)
-		make_file(name_of(dir, i, true), PAGE);
-	sync();
 	fd = xopen("/proc/sys/vm/drop_caches", O_WRONLY);
 	for (int i = 0; i < 3; i++)
 		pwrite_all(fd, "3", 1, 0);
@@ -399,9 +405,11 @@ int main(int argc, char **argv)
 		refused(argv[1], parse_size(argv[2]) * PAGE);
 	else if (argc == 3 && !strcmp(what, "marked"))
 		marked(argv[1], parse_size(argv[2]));
+	else if (argc == 3 && !strcmp(what, "files"))
+		files(argv[1], parse_size(argv[2]));
 	else if (argc == 3 && !strcmp(what, "inodes"))
 		inodes(argv[1], parse_size(argv[2]));
 	else
-		die("usage: rates [options] faults|stores|extend|refused|marked|inodes FILE [COUNT]");
+		die("usage: rates [options] faults|stores|extend|refused|marked|files|inodes FILE [COUNT]");
 	return 0;
 }

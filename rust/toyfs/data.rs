@@ -114,7 +114,7 @@ fn map(inode: &Inode, pos: u64, len: u64, allocate: bool, nowait: bool) -> Resul
         len: blocks.min(want) << BLOCK_LOG2,
         kind,
         // Looked at after the extent: the inode was marked before that was published.
-        dirty: inode.is_dirty(true) || !data.is_durable(),
+        dirty: inode.is_dirty(true) || !InodeData::is_durable(inode),
         sequence,
     })
 }
@@ -171,8 +171,9 @@ pub(super) fn set_size(inode: &LockedInode, size: u64) -> Result {
     if inode.is_dir() {
         return Err(EISDIR);
     }
-    let old = inode.size();
     inode.dio_wait();
+    // Not before: what was in flight may have made the file longer.
+    let old = inode.size();
     let _change = inode.data().change();
     {
         let cache = inode.lock_invalidate();
@@ -269,11 +270,11 @@ pub(super) fn preallocate(inode: &Inode, pos: u64, end: u64) -> Result {
 pub(super) fn sync_metadata(inode: &Inode) -> Result {
     // Somebody else may have been told of an error that concerns this inode.
     let sb = inode.super_block();
-    let revision = inode.data().revision();
+    let revision = InodeData::revision(inode);
     sb.check_lost()?;
     inode.sync()?;
     sb.sync_device()?;
-    inode.data().synced(revision);
+    InodeData::synced(inode, revision);
     Ok(())
 }
 

@@ -57,8 +57,9 @@ impl FileOps for ToyFs {
 
     fn fallocate(inode: &LockedInode, op: Fallocate, pos: u64, len: u64) -> Result {
         let end = pos + len;
-        let size = inode.size();
         inode.dio_wait();
+        // Not before: what was in flight may have made the file longer.
+        let size = inode.size();
         let cache = inode.lock_invalidate();
         if op == Fallocate::Punch || matches!(op, Fallocate::Zero { .. }) {
             punch(&cache, pos, end)?;

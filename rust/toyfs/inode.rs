@@ -31,7 +31,7 @@ const SECTORS: u64 = (format::BLOCK_SIZE / 512) as u64;
 /// What toyfs keeps about an inode in memory.
 #[pin_data]
 pub(crate) struct InodeData {
-    /// Who may add pages to the page cache (`Add`), and who keeps them out (`Block`).
+    /// Who may make pages of the page cache dirty (`Add`), and who keeps them out (`Block`).
     #[pin]
     pub(super) add_lock: TwoStateSharedLock,
     /// The hold of `add_lock` of whoever copies into the page cache, which holds `i_rwsem` exclusively.
@@ -45,10 +45,21 @@ pub(crate) struct InodeData {
     revision: Atomic<u64>,
     /// Such changes that are being made.
     changing: Atomic<u32>,
-    /// Of which `revision` all is known to be durable, if of any.
+    /// The last `revision` that is known to be durable, if any.
     durable: Atomic<u64>,
+    /// The last of [`Super::names`](super::mount::Super::names) as well.
+    durable_names: Atomic<u64>,
     /// Writes in flight that end behind the end of the file.
     extending: Atomic<u32>,
+}
+
+/// What leads to the data of a file, at some moment.
+#[derive(Clone, Copy)]
+pub(super) struct Revision {
+    /// Map and size of the file.
+    own: u64,
+    /// The names of all files.
+    names: u64,
 }
 
 /// A change of map or size that is being made.
@@ -115,6 +126,7 @@ impl InodeData {
             revision: Atomic::new(1),
             changing: Atomic::new(0),
             durable: Atomic::new(0),
+            durable_names: Atomic::new(0),
             extending: Atomic::new(0),
         })
     }
@@ -156,23 +168,33 @@ impl InodeData {
         Changing(self)
     }
 
-    /// What to tell [`Self::synced`] when all metadata that is there now is durable. `None` while it changes.
-    pub(super) fn revision(&self) -> Option<u64> {
+    /// What of its metadata there is to be made durable now. `None` while it changes.
+    pub(super) fn revision(inode: &Inode) -> Option<Revision> {
+        let data = inode.data();
+        let names = inode.super_block().data().names();
         // In this order: a change that has ended in between is one in `revision`.
-        (self.changing.load(Acquire) == 0).then(|| self.revision.load(Acquire))
+        (data.changing.load(Acquire) == 0).then(|| Revision {
+            own: data.revision.load(Acquire),
+            names,
+        })
     }
 
-    /// Map and size as they were at `revision` are durable.
-    pub(super) fn synced(&self, revision: Option<u64>) {
-        if let Some(revision) = revision {
-            self.durable.store(revision, Release);
+    /// All metadata is durable as it was at `revision`.
+    pub(super) fn synced(inode: &Inode, revision: Option<Revision>) {
+        if let Some(Revision { own, names }) = revision {
+            // Each for itself: what was durable once stays so.
+            inode.data().durable.store(own, Release);
+            inode.data().durable_names.store(names, Release);
         }
     }
 
-    /// Whether map and size are known to be durable as they are: what is written into written blocks is then found after a
-    /// power cut.
-    pub(super) fn is_durable(&self) -> bool {
-        self.revision() == Some(self.durable.load(Acquire))
+    /// Whether map and size, and the names of all files, are known to be durable as they are: what is written into written
+    /// blocks is then found after a power cut.
+    pub(super) fn is_durable(inode: &Inode) -> bool {
+        let data = inode.data();
+        Self::revision(inode).is_some_and(|now| {
+            now.own == data.durable.load(Acquire) && now.names == data.durable_names.load(Acquire)
+        })
     }
 
     /// Notes a write that may be in flight when `i_rwsem` is released, and ends behind the end of the file.

@@ -24,7 +24,7 @@ use kernel::{
     seq_print,
     str::CStr,
     sync::{
-        atomic::{Atomic, Relaxed},
+        atomic::{Acquire, Atomic, Relaxed, Release},
         Mutex,
     },
 };
@@ -57,9 +57,12 @@ pub(crate) struct Super {
     /// Whether there was an error.
     #[pin]
     pub(super) health: Health,
-    /// Counters, and their file in debugfs.
+    /// Pages that somebody loses to direct writes.
     #[pin]
     pub(super) wanted: Wanted,
+    /// Counts the changes of names.
+    names: Atomic<u64>,
+    /// Counters, and their file in debugfs.
     stats: File<Stats>,
 }
 
@@ -69,9 +72,29 @@ impl Super {
         SelfDio::from_raw(self.selfdio.load(Relaxed))
     }
 
+    /// How many changes of names have ended.
+    pub(super) fn names(&self) -> u64 {
+        self.names.load(Acquire)
+    }
+
+    /// To be held while a name is made, taken away or changed.
+    pub(super) fn change_names(&self) -> ChangingNames<'_> {
+        ChangingNames(&self.names)
+    }
+
     /// The counters.
     pub(super) fn stats(&self) -> &Stats {
         &self.stats
+    }
+}
+
+/// A change of names.
+#[must_use = "the change has ended when this is dropped"]
+pub(super) struct ChangingNames<'a>(&'a Atomic<u64>);
+
+impl Drop for ChangingNames<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Release);
     }
 }
 
@@ -248,6 +271,7 @@ impl SuperOps for ToyFs {
                 selfdio: Atomic::new(options.selfdio as u32),
                 allocator <- new_mutex!(allocator, "toyfs_allocator"),
                 wanted <- Wanted::new(),
+                names: Atomic::new(0),
                 stats: debugfs.file(c"stats", Stats::new())?,
             }),
             GFP_KERNEL,

@@ -246,6 +246,7 @@ impl DirOps for ToyFs {
         let kind = FileType::from_mode(mode.into()).ok_or(EINVAL)?;
         let sb = dir.super_block();
         let io = &sb.change()?;
+        let _names = sb.data().change_names();
         let new = allocate(io, sb, dir, idmap, mode)?;
         // The inode first: an entry must never name one that is not there.
         let added = InodeData::store(&new).and_then(|()| add_entry(io, dir, name, new.ino(), kind));
@@ -263,6 +264,7 @@ impl DirOps for ToyFs {
 
     fn unlink(dir: &LockedInode, name: &[u8], inode: &LockedInode) -> Result {
         let io = &dir.super_block().change()?;
+        let _names = dir.super_block().data().change_names();
         remove_entry(io, dir, name, inode.ino())?;
         drop_link(io, inode, 0);
         inode.touch_ctime();
@@ -272,6 +274,7 @@ impl DirOps for ToyFs {
 
     fn rmdir(dir: &LockedInode, name: &[u8], inode: &LockedInode) -> Result {
         let io = &dir.super_block().change()?;
+        let _names = dir.super_block().data().change_names();
         if !is_empty(io, inode)? {
             return Err(ENOTEMPTY);
         }
@@ -301,6 +304,7 @@ impl DirOps for ToyFs {
         let kind = FileType::from_mode(inode.mode().into()).ok_or(EINVAL)?;
         let seed = new_dir.super_block().data().seed;
         let io = &new_dir.super_block().change()?;
+        let _names = new_dir.super_block().data().change_names();
         match target {
             Some(target) => {
                 if target.is_dir() && !is_empty(io, target)? {

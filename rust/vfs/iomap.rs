@@ -8,7 +8,7 @@ use super::{inode::Inode, types::Types};
 use crate::bindings;
 use kernel::{error::Result, prelude::*};
 
-/// What a mapping is asked for: the `IOMAP_*` flags of Finds or makes a mapping, for `iomap_iter_next()`.
+/// What a mapping is asked for: the `IOMAP_*` flags that `iomap_iter_next()` passes.
 #[derive(Clone, Copy)]
 pub(crate) struct IomapFlags(pub(super) u32);
 

@@ -36,12 +36,29 @@ impl<T: Types> Inode<T> {
                 pos as i64,
                 last as i64,
             ))?;
-            to_result(bindings::invalidate_inode_pages2_range(
-                mapping,
+        }
+        self.drop_clean_pages(pos, last)
+    }
+
+    /// Drops the pages with the bytes `pos..=last` from the cache, all that are not dirty; `EBUSY` if some are.
+    /// Wraps `invalidate_inode_pages2_range()`.
+    pub(super) fn drop_clean_pages(&self, pos: u64, last: u64) -> Result {
+        // SAFETY: Valid mapping.
+        to_result(unsafe {
+            bindings::invalidate_inode_pages2_range(
+                self.raw_mapping(),
                 (pos >> bindings::PAGE_SHIFT) as usize,
                 (last >> bindings::PAGE_SHIFT) as usize,
-            ))
-        }
+            )
+        })
+    }
+
+    /// Writes back the page with byte `pos`, if it is dirty: zeroes what is in it behind the end of the file, and has stores
+    /// through mappings ask again. Wraps `filemap_write_and_wait_range()`.
+    pub(crate) fn write_back(&self, pos: u64) -> Result {
+        let pos = pos as i64;
+        // SAFETY: Valid mapping.
+        to_result(unsafe { bindings::filemap_write_and_wait_range(self.raw_mapping(), pos, pos) })
     }
 
     /// Whether the cache has pages with some of the bytes `pos..=last`.

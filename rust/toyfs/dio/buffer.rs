@@ -2,7 +2,6 @@
 
 //! The memory of a direct request: pinned with no lock held, and compared with the range that the request is on.
 
-use super::{pages_of, WINDOW};
 use crate::{
     marker::{self, MappingId},
     toyfs::{options::SelfDio, Inode, ToyFs},
@@ -10,12 +9,22 @@ use crate::{
 };
 use core::ops::RangeInclusive;
 use kernel::{alloc::flags::GFP_NOWAIT, prelude::*};
+use toyfs_format::BLOCK_LOG2;
+
+/// So many bytes of a request's buffer are pinned at a time, at most: memory that nobody else can use, and that the pages are
+/// described in. A request of no more is done as one: appended without a gap, or left in flight.
+pub(super) const WINDOW: usize = 16 << 20;
 
 /// How often a buffer is pinned because one of its pages has left a page cache meanwhile.
 const PIN_ATTEMPTS: usize = 3;
 
 /// Pages of a file, from the first to the last.
 pub(super) type Pages = RangeInclusive<u64>;
+
+/// The pages of the file that `len` bytes at `pos` are in.
+pub(super) fn pages_of(pos: u64, len: usize) -> Pages {
+    (pos >> BLOCK_LOG2)..=((pos + len.max(1) as u64 - 1) >> BLOCK_LOG2)
+}
 
 /// No pages.
 pub(super) const NONE: Pages = RangeInclusive::new(1, 0);

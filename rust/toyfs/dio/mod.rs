@@ -27,8 +27,8 @@ mod part;
 mod retry;
 
 use self::{
-    buffer::{align_of, pin, Ahead, Buffer, Pages, NONE},
-    part::{write_part, InFlight},
+    buffer::{align_of, pages_of, pin, Ahead, Buffer, Pages, NONE, WINDOW},
+    part::{write_part, End, InFlight, InodeHold, Progress},
 };
 use super::{
     data::{buffered_write, free_unused, mark_written, zero_up_to},
@@ -39,16 +39,11 @@ use super::{
 use crate::{
     marker::{self, Active, MappingId},
     vfs::{
-        direct_rw, direct_rw_later, fatal_signal_pending, DirectOps, DirectWritten, InodeHeld as _,
-        InodeLock, InodeLockShared, IovIter, Kiocb,
+        direct_rw, direct_rw_later, fatal_signal_pending, DirectOps, DirectWritten, InodeHeld as _, IovIter, Kiocb,
     },
 };
 use kernel::prelude::*;
-use toyfs_format::{BLOCK_LOG2, BLOCK_SIZE};
-
-/// So many bytes of a request's buffer are pinned at a time, at most: memory that nobody else can use, and that the pages are
-/// described in. A request of no more is done as one: appended without a gap, or left in flight.
-const WINDOW: usize = 16 << 20;
+use toyfs_format::BLOCK_SIZE;
 
 /// A direct read.
 pub(super) fn read(iocb: &mut Kiocb<'_, ToyFs>, to: &mut IovIter<'_>) -> Result<usize> {
@@ -137,51 +132,6 @@ impl DirectOps for ToyFs {
     }
 }
 
-/// How far a request, a window or a part of it, came.
-struct Progress {
-    /// So many bytes were written.
-    bytes: usize,
-    /// Whether they are durable, if the request asks for that.
-    durable: bool,
-    /// Why no further, if something keeps it from going on.
-    end: Option<End>,
-}
-
-/// Why a request does not go on.
-enum End {
-    /// There is nothing more that it could write.
-    Done,
-    /// The page cache could not be invalidated, or somebody needs what is in it.
-    Busy,
-    /// The write is in flight. The request, the iterator and the inode are no longer ours.
-    InFlight,
-    /// For this reason.
-    Error(Error),
-}
-
-impl Progress {
-    /// Nothing was written yet.
-    const fn none() -> Self {
-        Self {
-            bytes: 0,
-            durable: true,
-            end: None,
-        }
-    }
-
-    /// Goes on with what `next` says.
-    fn add(&mut self, next: Result<Self>) {
-        match next {
-            Ok(next) => {
-                self.bytes += next.bytes;
-                self.durable &= next.durable;
-                self.end = next.end;
-            }
-            Err(e) => self.end = Some(End::Error(e)),
-        }
-    }
-}
-
 /// A direct write.
 pub(super) fn write(iocb: &mut Kiocb<'_, ToyFs>, from: &mut IovIter<'_>) -> Result<usize> {
     let data = iocb.inode().super_block().data();
@@ -225,11 +175,6 @@ struct Request {
     begun: Option<Pages>,
 }
 
-/// The pages of the file that `len` bytes at `pos` are in.
-fn pages_of(pos: u64, len: usize) -> Pages {
-    (pos >> BLOCK_LOG2)..=((pos + len.max(1) as u64 - 1) >> BLOCK_LOG2)
-}
-
 /// The pages on which a fault of the task shows that the buffer is the target. `None` if the position is not known yet, or the
 /// mount has something else to do with such a write than to refuse it.
 fn refused_pages(iocb: &Kiocb<'_, ToyFs>, from: &IovIter<'_>) -> Option<Pages> {
@@ -257,7 +202,7 @@ fn write_window(
                 return Err(EFAULT);
             }
             let mut buffer = pinned?;
-            let Some(hold) = lock(iocb, from, request.begun.is_some())? else {
+            let Some(hold) = lock(iocb, from, buffer.bytes, request.begun.is_some())? else {
                 return Ok(Some(Progress {
                     end: Some(End::Done),
                     ..Progress::none()
@@ -268,13 +213,14 @@ fn write_window(
             }
             buffer.limit(from.len());
             let (pos, len) = (iocb.pos(), from.len());
-            let pages = request.begun.get_or_insert_with(|| pages_of(pos, len));
+            let pages = &request.begun.clone().unwrap_or_else(|| pages_of(pos, len));
             let overlap = request.ahead.overlaps(pages)
                 || match buffer.overlaps(from, inode, pages, attempt) {
                     Some(overlap) => overlap,
                     None => return Ok(None),
                 };
             if !overlap {
+                request.begun = Some(pages.clone());
                 return write_buffer(iocb, from, hold, buffer, active).map(Some);
             }
             match data.selfdio() {
@@ -289,29 +235,12 @@ fn write_window(
                 }
                 SelfDio::Buffered => {
                     overlaps();
+                    request.begun = Some(pages.clone());
                     fall_back(iocb, from, hold, buffer, 0).map(Some)
                 }
             }
         },
     )?
-}
-
-/// `i_rwsem` as a direct write needs it.
-enum InodeHold<'a> {
-    /// The write stays within the file, and within blocks that have been written before.
-    Shared(InodeLockShared<'a, ToyFs>),
-    /// It changes the size or the map, or zeroes around what it writes.
-    Exclusive(InodeLock<'a, ToyFs>),
-}
-
-impl InodeHold<'_> {
-    /// As [`InodeHeld::modified`](crate::vfs::InodeHeld::modified).
-    fn modified(&self, iocb: &mut Kiocb<'_, ToyFs>) -> Result {
-        match self {
-            Self::Shared(lock) => lock.modified(iocb),
-            Self::Exclusive(lock) => lock.modified(iocb),
-        }
-    }
 }
 
 /// Whether writing `len` bytes at `pos` does more than to put them there: changes the size, the map or the
@@ -333,10 +262,12 @@ fn within_block(pos: u64, len: usize) -> bool {
     (pos | len as u64) % BLOCK_SIZE as u64 != 0
 }
 
-/// Locks the inode, and does the checks of a write unless it is `continued`. `None` if there is nothing (more) to write.
+/// Locks the inode for writing `have` bytes of `from`, or fewer, and does the checks of a write unless it is `continued`.
+/// `None` if there is nothing (more) to write.
 fn lock<'a>(
     iocb: &mut Kiocb<'a, ToyFs>,
     from: &mut IovIter<'_>,
+    have: usize,
     continued: bool,
 ) -> Result<Option<InodeHold<'a>>> {
     let inode = iocb.inode();
@@ -367,7 +298,7 @@ fn lock<'a>(
         // Somebody else has appended something while the lock was not held.
         return Ok(None);
     }
-    if within_block(iocb.pos(), from.len()) {
+    if within_block(iocb.pos(), have.min(from.len())) {
         // It may share a block with requests that were left in flight.
         exclusive.dio_wait();
     }
@@ -386,7 +317,7 @@ fn write_buffer(
         && buffer.is_all_of(from)
         && match hold {
             InodeHold::Shared(_) => true,
-            InodeHold::Exclusive(_) => !within_block(iocb.pos(), from.len()),
+            InodeHold::Exclusive(_) => !within_block(iocb.pos(), buffer.bytes),
         };
     let mut done = Progress::none();
     while done.end.is_none() && done.bytes < buffer.bytes {

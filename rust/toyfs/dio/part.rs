@@ -2,23 +2,89 @@
 
 //! A part of a direct write: done while nobody can make pages of the file dirty.
 
-use super::{buffer::Buffer, pages_of, End, InodeHold, Progress};
+use super::buffer::{pages_of, Buffer};
 use crate::{
     gauge::Counted,
     lock::State,
     marker::Active,
     toyfs::{
-        data::zero_up_to,
+        data::{preallocate, zero_up_to},
         hold::{HandedOffHold, Hold},
-        inode::Extending,
+        inode::{Extending, InodeData},
         ToyFs,
     },
-    vfs::{direct_rw, direct_rw_later, flush_plug, IovIter, Kiocb},
+    vfs::{
+        direct_rw, direct_rw_later, flush_plug, InodeHeld as _, InodeLock, InodeLockShared,
+        IovIter, Kiocb,
+    },
 };
 use kernel::prelude::*;
 
 /// A request of more bytes than this that is waited for is done in parts, so that others come in between.
 const PART: usize = 4 << 20;
+
+/// How far a request, a window or a part of it, came.
+pub(super) struct Progress {
+    /// So many bytes were written.
+    pub(super) bytes: usize,
+    /// Whether they are durable, if the request asks for that.
+    pub(super) durable: bool,
+    /// Why no further, if something keeps it from going on.
+    pub(super) end: Option<End>,
+}
+
+/// Why a request does not go on.
+pub(super) enum End {
+    /// There is nothing more that it could write.
+    Done,
+    /// The page cache could not be invalidated, or somebody needs what is in it.
+    Busy,
+    /// The write is in flight. The request, the iterator and the inode are no longer ours.
+    InFlight,
+    /// For this reason.
+    Error(Error),
+}
+
+impl Progress {
+    /// Nothing was written yet.
+    pub(super) const fn none() -> Self {
+        Self {
+            bytes: 0,
+            durable: true,
+            end: None,
+        }
+    }
+
+    /// Goes on with what `next` says.
+    pub(super) fn add(&mut self, next: Result<Self>) {
+        match next {
+            Ok(next) => {
+                self.bytes += next.bytes;
+                self.durable &= next.durable;
+                self.end = next.end;
+            }
+            Err(e) => self.end = Some(End::Error(e)),
+        }
+    }
+}
+
+/// `i_rwsem` as a direct write needs it.
+pub(super) enum InodeHold<'a> {
+    /// The write stays within the file, and within blocks that have been written before.
+    Shared(InodeLockShared<'a, ToyFs>),
+    /// It changes the size or the map, or zeroes around what it writes.
+    Exclusive(InodeLock<'a, ToyFs>),
+}
+
+impl InodeHold<'_> {
+    /// As [`InodeHeld::modified`](crate::vfs::InodeHeld::modified).
+    pub(super) fn modified(&self, iocb: &mut Kiocb<'_, ToyFs>) -> Result {
+        match self {
+            Self::Shared(lock) => lock.modified(iocb),
+            Self::Exclusive(lock) => lock.modified(iocb),
+        }
+    }
+}
 
 /// What travels with a direct request in flight.
 pub(crate) struct InFlight<'a> {
@@ -67,16 +133,18 @@ pub(super) fn write_part(
     let data = inode.super_block().data();
     let nowait = iocb.is_nowait();
     data.stats().direct_writes.inc();
-    let want = if later {
+    let want = if later || nowait {
+        // All or nothing, if nobody may wait.
         buffer.bytes
     } else {
         (buffer.bytes - at).min(PART)
     };
     let (pos, end) = (iocb.pos(), iocb.pos() + want as u64);
     // The first changes of the file. Where it is refused for its buffer, a request has made none.
+    let pages = pages_of(pos, want);
     let block = if nowait {
         let block = Hold::try_take(inode, State::Block).ok_or(EAGAIN)?;
-        if inode.has_pages(pos, end - 1) {
+        if inode.has_pages(pos, end - 1) || data.wanted.spares(inode.ino(), &pages) {
             return Err(EAGAIN);
         }
         hold.modified(iocb)?;
@@ -85,19 +153,25 @@ pub(super) fn write_part(
         hold.modified(iocb)?;
         if let InodeHold::Exclusive(inode) = hold {
             zero_up_to(inode, pos)?;
+            if later {
+                // So that there is somebody to be told, and to clean up, if there is no space.
+                preallocate(inode, pos, end)?;
+            }
         }
-        Hold::take(inode, State::Block)?
+        let block = Hold::take(inode, State::Block)?;
+        if pos > inode.size() {
+            // What was stored behind the end since that was zeroed is zeroed again, and nobody can store there now.
+            inode.write_back(inode.size())?;
+        }
+        block
     };
     // Past the device's cache, where nothing but the data has to reach the medium.
     let through = matches!(hold, InodeHold::Shared(_))
         && iocb.is_dsync()
         && !iocb.is_sync_all()
         && inode.super_block().device().writes_through()
-        && inode.data().is_durable();
-    if data.wanted.spares(inode.ino(), &pages_of(pos, want)) {
-        if nowait {
-            return Err(EAGAIN);
-        }
+        && InodeData::is_durable(inode);
+    if !nowait && data.wanted.spares(inode.ino(), &pages) {
         data.stats().pages_spared.inc();
         return Ok(Progress {
             end: Some(End::Busy),

@@ -62,6 +62,8 @@ pub(crate) struct ExtentMap {
     dirty_from: usize,
     /// The extents before this index are as they were published, and if it is `usize::MAX` all are.
     unpublished_from: usize,
+    /// Nothing has changed since they could not be published.
+    withheld: bool,
     /// File blocks that [`Self::allocate`] was told to note, by start and end. Some may be gone.
     noted: KVVec<(u64, u64)>,
 }
@@ -119,6 +121,7 @@ impl ExtentMap {
             chain: Chain::new(),
             dirty_from: 0,
             unpublished_from: 0,
+            withheld: false,
             noted: KVVec::new(),
         }
     }
@@ -226,7 +229,11 @@ impl ExtentMap {
 
     /// Lets those who look at `published`, which is for this map alone, find it as it is now.
     pub(crate) fn publish(&mut self, published: &Published) {
-        if self.is_unpublished() && published.publish(&self.extents, self.unpublished_from) {
+        if !self.is_unpublished() {
+            return;
+        }
+        self.withheld = !published.publish(&self.extents, self.unpublished_from, self.withheld);
+        if !self.withheld {
             self.unpublished_from = usize::MAX;
         }
     }
@@ -467,6 +474,7 @@ impl ExtentMap {
     fn touch(&mut self, at: usize) {
         self.dirty_from = self.dirty_from.min(at);
         self.unpublished_from = self.unpublished_from.min(at);
+        self.withheld = false;
     }
 
     /// Makes sure that `extra` more extents can be added to the map, and stored. Changes nothing

@@ -148,11 +148,17 @@ impl Published {
     /// Lets those who look find `extents`, of which the ones before index `from` are as they were published last. Returns
     /// whether they do: without memory they find nothing, and take the mutex.
     ///
+    /// If that was so before and they are the `same` as then, nothing changes: whoever took the mutex has seen them, and would
+    /// have to look again for nothing, for as long as there is no memory.
+    ///
     /// Only for [`ExtentMap::publish`](super::ExtentMap::publish), under the mutex of the map: there is one at a time.
-    pub(super) fn publish(&self, extents: &[Extent], from: usize) -> bool {
+    pub(super) fn publish(&self, extents: &[Extent], from: usize, same: bool) -> bool {
         let old = self.level.load(Relaxed) as usize;
         let level = old.max(level_for(extents.len()));
         let slots = self.make_slots(level);
+        if slots.is_err() && same {
+            return false;
+        }
         let sequence = self.sequence.load(Relaxed);
         self.sequence.store(sequence.wrapping_add(1), Relaxed);
         // Whoever sees some of what follows sees the odd number when he looks again.

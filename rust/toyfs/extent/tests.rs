@@ -345,7 +345,7 @@ mod suite {
                     for e in numbered(n) {
                         extents.push(e, GFP_KERNEL)?;
                     }
-                    published.publish(&extents, 0);
+                    published.publish(&extents, 0, false);
                 }
                 fsleep(Delta::from_micros(100));
             }

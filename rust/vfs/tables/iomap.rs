@@ -145,14 +145,20 @@ impl<T: FileSystem> Tables<T> {
         error: i32,
         flags: u32,
     ) -> i32 {
-        if error != 0 || size <= 0 {
-            return error;
-        }
         // SAFETY: The request has not completed, so its file is open.
         let (inode, pos) = unsafe {
             let inode = Inode::<T>::from_raw(bindings::vfs_file_inode((*iocb).ki_filp));
             (inode, (*iocb).ki_pos as u64)
         };
+        if size <= 0 {
+            return error;
+        }
+        if error != 0 {
+            // Some of it may be on the device all the same, and iomap does not look for what was read meanwhile. Always in a
+            // task, since it ends such a request in one. What cannot be dropped has not been read.
+            let _ = inode.drop_clean_pages(pos, pos + size as u64 - 1);
+            return error;
+        }
         let unwritten = flags & bindings::VFS_IOMAP_DIO_UNWRITTEN != 0;
         let write = DirectWritten::new(inode, pos, size as u64, unwritten);
         if !unwritten && !write.is_extending() {

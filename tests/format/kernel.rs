@@ -175,13 +175,87 @@ impl<'a, T> IntoIterator for &'a KVVec<T> {
     }
 }
 
+/// A box with fallible allocation.
+pub struct KBox<T>(Box<T>);
+
+impl<T> KBox<T> {
+    pub fn new(value: T, _flags: Flags) -> Result<Self, AllocError> {
+        allocate()?;
+        Ok(Self(Box::new(value)))
+    }
+}
+
+impl<T> Deref for KBox<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+/// For one thread, as these tests are.
+pub mod sync {
+    use std::cell::OnceCell;
+
+    pub struct SetOnce<T>(OnceCell<T>);
+
+    impl<T> SetOnce<T> {
+        pub const fn new() -> Self {
+            Self(OnceCell::new())
+        }
+
+        pub fn as_ref(&self) -> Option<&T> {
+            self.0.get()
+        }
+
+        pub fn populate(&self, value: T) -> bool {
+            self.0.set(value).is_ok()
+        }
+    }
+
+    pub mod atomic {
+        use std::cell::Cell;
+
+        pub struct Acquire;
+        pub struct Relaxed;
+        pub struct Release;
+
+        pub struct Atomic<T>(Cell<T>);
+
+        impl<T: Copy> Atomic<T> {
+            pub const fn new(value: T) -> Self {
+                Self(Cell::new(value))
+            }
+
+            pub fn load<O>(&self, _: O) -> T {
+                self.0.get()
+            }
+
+            pub fn store<O>(&self, value: T, _: O) {
+                self.0.set(value)
+            }
+        }
+    }
+
+    pub mod barrier {
+        pub struct Read;
+        pub struct Write;
+
+        pub fn smp_mb<O>(_: O) {}
+    }
+}
+
+pub mod processor {
+    pub fn cpu_relax() {}
+}
+
 #[macro_export]
 macro_rules! pr_err {
     ($($arg:tt)*) => { $crate::log(format_args!($($arg)*)) };
 }
 
 pub mod prelude {
-    pub use crate::{pr_err, Error, Flags, KVVec, Result};
+    pub use crate::{pr_err, Error, Flags, KBox, KVVec, Result};
 
     pub const GFP_KERNEL: Flags = Flags;
     pub const EIO: Error = Error(5);

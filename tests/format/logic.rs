@@ -14,7 +14,7 @@ mod extent;
 
 use bitmap::Allocator;
 use block::BlockIo;
-use extent::{ExtentMap, Mapping};
+use extent::{ExtentMap, Mapping, Published};
 use kernel::prelude::*;
 use std::{
     cell::{Cell, RefCell},
@@ -185,6 +185,7 @@ fn torture(seed: u64, rounds: u64, total: u64, faults: Faults) {
     let io = Memory::new(&sb);
     let mut alloc = Allocator::load(&io, &sb).unwrap();
     let mut maps: Vec<_> = (0..FILES).map(|i| ExtentMap::new(i as u64 + 2)).collect();
+    let copies: Vec<_> = (0..FILES).map(|_| Published::new()).collect();
     let mut models = vec![Model::new(); FILES];
     let mut deepest = 0;
     for _ in 0..rounds {
@@ -275,13 +276,20 @@ fn torture(seed: u64, rounds: u64, total: u64, faults: Faults) {
             let oom = faults == Faults::Memory;
             assert!(oom || alloc.available_block_count() == 0);
         }
+        // Without memory nothing is found, rather than something old.
+        map.publish(&copies[f]);
         kernel::fail_alloc_after(None);
         io.countdown.set(None);
         deepest = deepest.max(map.total_blocks() - map.blocks());
 
         assert_eq!(contents(&maps[f]), models[f]);
         for _ in 0..4 {
-            check_lookup(&maps[f], &models[f], r.below(SPAN + 10));
+            let block = r.below(SPAN + 10);
+            check_lookup(&maps[f], &models[f], block);
+            match copies[f].lookup(block) {
+                Some((found, _)) => assert_eq!(found, maps[f].lookup(block)),
+                None => assert!(maps[f].is_unpublished()),
+            }
         }
         if !failed && !r.one_in(16) {
             continue;

@@ -39,7 +39,8 @@ use super::{
 use crate::{
     marker::{self, Active, MappingId},
     vfs::{
-        direct_rw, direct_rw_later, fatal_signal_pending, DirectOps, DirectWritten, InodeHeld as _, IovIter, Kiocb,
+        direct_rw, direct_rw_later, fatal_signal_pending, DirectOps, DirectWritten, InodeHeld as _,
+        IovIter, Kiocb,
     },
 };
 use kernel::prelude::*;

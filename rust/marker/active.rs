@@ -31,7 +31,7 @@ pub enum Verdict {
     Disjoint,
     /// Refuse the fault: the page lies in the range of the task's direct I/O.
     Refuse,
-    /// Refuse the fault and warn: the task blocks additions to this mapping and must not fault on
+    /// Refuse the fault and warn: the task keeps others out of this mapping and must not fault on
     /// it at all.
     Bug,
 }
@@ -82,7 +82,7 @@ impl Active {
         self.refusals.set(0);
     }
 
-    /// States whether the task blocks additions to the mapping from here on.
+    /// States whether the task keeps others out of the page cache of the mapping from here on.
     ///
     /// While it does, every fault of the task on the mapping gets [`Verdict::Bug`]. A marker
     /// starts with `false`.

@@ -8,17 +8,20 @@
 //! - `errors`: what happens after an error of metadata.
 //! - `mount`: the super block. `inode`, `namei`: inodes and directories.
 //! - `data`: the page cache: read, write, writeback, truncation.
-//! - `hold`: the add lock. `dio`: the direct-I/O protocol.
+//! - `hold`: the add lock. `dio`: the direct-I/O protocol. `wanted`: pages that direct writes leave in the cache for a while.
 //! - `file`: what is done to files, by way of the one or the other.
 //!
 //! # Lock order
 //!
 //! ```text
-//! i_rwsem -> mmap_lock -> invalidate_lock -> InodeData::add_lock -> folio lock
+//! mmap_lock ---------\
+//!                     v
+//! i_rwsem -> invalidate_lock -> InodeData::add_lock -> folio lock
 //!         -> InodeData::map -> Super::allocator -> folio lock of the device's page cache
 //! ```
 //!
-//! No hold of `pages` spans an access to user memory, and nobody waits for it with a folio locked.
+//! Direct I/O brings its buffer in before it takes any of them; a buffered write faults its own in under `i_rwsem`, as on every
+//! file system. No hold of `add_lock` spans an access to user memory, and nobody waits for it with a folio locked.
 //! Memory allocated under `map` or `allocator` must not enter file system reclaim
 //! ([`NofsScope`](crate::vfs::NofsScope)), which evicts inodes and then takes both.
 

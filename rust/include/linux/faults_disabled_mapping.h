@@ -93,7 +93,7 @@ enum faults_disabled_verdict faults_disabled_check(const struct address_space *m
 unsigned int faults_disabled_refused(const struct faults_disabled_mapping *marker);
 
 /**
- * faults_disabled_set_blocking() - whether the task keeps others from adding to the mapping from
+ * faults_disabled_set_blocking() - whether the task keeps others out of the page cache from
  * here on
  * @marker: the marker
  * @blocking: while it is true every fault of the task on the mapping gets FAULTS_BUG

@@ -67,7 +67,7 @@ stats! {
     pages_spared,
     /// Rounds of `selfdio=retry`.
     retries,
-    /// Direct writes that ended through the page cache.
+    /// Direct writes, counted by window, that ended through the page cache.
     buffered_fallbacks,
     /// Direct writes, counted by part.
     direct_writes,

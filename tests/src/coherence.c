@@ -51,11 +51,11 @@ static void error(const char *what, long ret)
 
 /*
  * Makes a run of blocks zeroes, as `version` of them: in one of three ways by fallocate, or, if `last`, by cutting the file
- * in their middle and making it long again.
+ * in their middle, between two words, and making it long again.
  */
 static void erase(int fd, unsigned int first, uint64_t version, bool last, uint64_t *state)
 {
-	off_t at = (off_t)(first * PAGE), len = RUN * PAGE, cut = (off_t)(rnd(state) % RUN * PAGE + rnd(state) % PAGE);
+	off_t at = (off_t)(first * PAGE), len = RUN * PAGE, cut = (off_t)(rnd(state) % RUN * PAGE + rnd(state) % PAGE / 8 * 8);
 	static const int modes[] = { FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 				     FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, FALLOC_FL_ZERO_RANGE };
 	unsigned int from = last ? (unsigned int)(cut / (off_t)PAGE) : 0;

@@ -66,7 +66,8 @@ pub(super) fn read(iocb: &mut Kiocb<'_, ToyFs>, to: &mut IovIter<'_>) -> Result<
         if (iocb.pos() | to.len() as u64) & (align - 1) != 0 {
             return Err(EINVAL);
         }
-        let left = left.next_multiple_of(align);
+        // A power of two; `left` is no more than a file can have.
+        let left = (left + align - 1) & !(align - 1);
         let want = usize::try_from(left).map_or(to.len(), |left| left.min(to.len()));
         if iocb.is_nowait() && want > WINDOW {
             return Err(EAGAIN);

@@ -87,7 +87,7 @@ pub(super) fn level_for(count: usize) -> usize {
     if count <= INLINE_EXTENTS {
         return 0;
     }
-    count.div_ceil(SLOTS).next_power_of_two().ilog2() as usize + 1
+    count.div_ceil(SLOTS).next_power_of_two().trailing_zeros() as usize + 1
 }
 
 /// The extents of a map as its holder has last left them.

@@ -131,8 +131,8 @@ bool vfs_bdev_writes_through(struct block_device *bdev)
 }
 
 /*
- * blk_flush_plug() is not for modules. Ending the plug flushes it; what remains is an empty one, for
- * its owner to go on with.
+ * blk_flush_plug() is not for modules. Ending the plug flushes it; what remains is an empty one,
+ * for its owner to go on with.
  */
 void vfs_flush_plug(void)
 {

@@ -8,15 +8,16 @@ passed=0 failed=0 skipped=0
 # tally NAME COMMAND...: one test, which COMMAND passes when it succeeds. Only when it fails is shown what it printed, and
 # the end of the file $shown, where there is one. COMMAND runs in a subshell, and set -e does not hold in it.
 tally() {
-	local what=$1 output
+	# No names that COMMAND might have for something of its own: it would see these.
+	local tally_name=$1 tally_said
 	shift
-	if output=$("$@" 2>&1); then
-		echo "PASS $what"
+	if tally_said=$("$@" 2>&1); then
+		echo "PASS $tally_name"
 		passed=$((passed + 1))
 	else
-		echo "FAIL $what"
+		echo "FAIL $tally_name"
 		{
-			[ -z "$output" ] || printf '%s\n' "$output"
+			[ -z "$tally_said" ] || printf '%s\n' "$tally_said"
 			[ ! -f "${shown:-}" ] || tail -n 15 "$shown"
 		} | sed 's/^/    /'
 		failed=$((failed + 1))

@@ -3,13 +3,14 @@
  * What is done to a file while a direct write that makes it longer, or gives it blocks, is under way, on a device that takes
  * its time.
  *
- *	inflight fallocate|truncate|tail|nospace|nowait|append DIRECTORY
+ *	inflight fallocate|truncate|tail|nospace|nowait|windows|append DIRECTORY
  *
  * fallocate	in front of where the write will end: the file is as long as the write has made it
  * truncate	to the middle of what is written: what was behind reads as zeroes when the file is made longer again
  * tail		a second write, to a part of the same block, whose buffer ends before it should: nothing of the first is zeroed
  * nospace	there is none for the write: an error, and nothing of what there is has gone
  * nowait	RWF_NOWAIT of 8 MiB, with and without a page of it in the cache: all or nothing
+ * windows	17 MiB, more than are done at once: the count is that of all
  * append	from a mapping of a page that others take away, beside others who append: the whole count, or an error
  *
  * Prints "ok", or what is wrong.
@@ -178,6 +179,18 @@ static void with_nowait(void)
 	expect("errno", errno, EAGAIN);
 }
 
+static void with_windows(void)
+{
+	int fd = make("windows", O_TRUNC);
+	size_t len = 17 * LENGTH;
+	unsigned char *b = filled(len, 5);
+
+	for (int i = 0; i < 2; i++) {
+		submit(fd, b, len, 0);
+		expect("written", reap(), (long long)len);
+	}
+}
+
 static void *appends(void *buffer)
 {
 	int fd = make("append", O_APPEND);
@@ -230,11 +243,11 @@ int main(int argc, char **argv)
 		void (*run)(void);
 	} cases[] = {
 		{ "fallocate", with_fallocate }, { "truncate", with_truncate }, { "tail", with_tail },
-		{ "nospace", with_nospace }, { "nowait", with_nowait }, { "append", with_append },
+		{ "nospace", with_nospace }, { "nowait", with_nowait }, { "windows", with_windows }, { "append", with_append },
 	};
 
 	if (argc != 3)
-		die("usage: inflight fallocate|truncate|tail|nospace|nowait|append DIRECTORY");
+		die("usage: inflight fallocate|truncate|tail|nospace|nowait|windows|append DIRECTORY");
 	dir = argv[2];
 	queue_init(&q, AIO);
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {

@@ -204,7 +204,8 @@ fn write_window(
                 return Err(EFAULT);
             }
             let mut buffer = pinned?;
-            let Some(hold) = lock(iocb, from, buffer.bytes, request.begun.is_some())? else {
+            let continued = request.begun.is_some();
+            let Some(hold) = lock(iocb, from, buffer.bytes, continued)? else {
                 return Ok(Some(Progress {
                     end: Some(End::Done),
                     ..Progress::none()
@@ -223,7 +224,7 @@ fn write_window(
                 };
             if !overlap {
                 request.begun = Some(pages.clone());
-                return write_buffer(iocb, from, hold, buffer, active).map(Some);
+                return write_buffer(iocb, from, hold, buffer, !continued, active).map(Some);
             }
             match data.selfdio() {
                 SelfDio::Error => {
@@ -307,15 +308,18 @@ fn lock<'a>(
     Ok(Some(InodeHold::Exclusive(exclusive)))
 }
 
-/// Steps 3 and 4 for what is in `buffer`.
+/// Steps 3 and 4 for what is in `buffer`. Only the `first` window may be left in flight: of one behind others, the caller would
+/// be told its own count.
 fn write_buffer(
     iocb: &mut Kiocb<'_, ToyFs>,
     from: &mut IovIter<'_>,
     hold: InodeHold<'_>,
     mut buffer: Buffer,
+    first: bool,
     active: &Active,
 ) -> Result<Progress> {
-    let later = !iocb.is_sync()
+    let later = first
+        && !iocb.is_sync()
         && buffer.is_all_of(from)
         && match hold {
             InodeHold::Shared(_) => true,

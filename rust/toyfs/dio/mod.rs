@@ -40,7 +40,7 @@ use crate::{
     marker::{self, Active, MappingId},
     vfs::{
         direct_rw, direct_rw_later, fatal_signal_pending, DirectOps, DirectWritten, InodeHeld as _,
-        IovIter, Kiocb,
+        InodeLockShared, IovIter, Kiocb,
     },
 };
 use kernel::prelude::*;
@@ -100,11 +100,7 @@ fn read_window(
     if later {
         buffer.dirty_ahead();
     }
-    let _lock = if iocb.is_nowait() {
-        inode.try_lock_shared().ok_or(EAGAIN)?
-    } else {
-        inode.lock_shared()?
-    };
+    let _lock = lock_shared(iocb)?;
     let counted = stats.direct_in_flight.count();
     if !later {
         return buffer.with_iter(to, 0, want, |to| direct_rw(iocb, to, false));
@@ -265,6 +261,16 @@ fn within_block(pos: u64, len: usize) -> bool {
     (pos | len as u64) % BLOCK_SIZE as u64 != 0
 }
 
+/// `i_rwsem` shared, at once or not at all if the request must not wait.
+fn lock_shared<'a>(iocb: &Kiocb<'a, ToyFs>) -> Result<InodeLockShared<'a, ToyFs>> {
+    let inode = iocb.inode();
+    if iocb.is_nowait() {
+        inode.try_lock_shared().ok_or(EAGAIN)
+    } else {
+        inode.lock_shared()
+    }
+}
+
 /// Locks the inode for writing `have` bytes of `from`, or fewer, and does the checks of a write unless it is `continued`.
 /// `None` if there is nothing (more) to write.
 fn lock<'a>(
@@ -276,11 +282,7 @@ fn lock<'a>(
     let inode = iocb.inode();
     let nowait = iocb.is_nowait();
     if !iocb.is_append() {
-        let shared = if nowait {
-            inode.try_lock_shared().ok_or(EAGAIN)?
-        } else {
-            inode.lock_shared()?
-        };
+        let shared = lock_shared(iocb)?;
         if !continued && shared.write_checks(iocb, from)? == 0 {
             return Ok(None);
         }

@@ -303,7 +303,7 @@ lint() # WHAT SUMMARY
 	PATH=$dir/bin:$PATH scripts/check --step lint >"$dir/out" 2>&1 </dev/null
 	tally "$1: $2" [ "$(tail -n 1 "$dir/out")" = "$2" ]
 }
-lint "lint of a tarball" "8 passed, 0 failed, 0 skipped"
+lint "lint of a tarball" "9 passed, 0 failed, 0 skipped"
 # The tools, and nothing that needs a kernel.
 installed() { # FILES
 	(cd "$dir/root" && find . ! -type d | sort | xargs) >"$dir/found"
@@ -320,11 +320,12 @@ echo "gitdir: $dir/gone" >.git
 echo >unlicensed.c
 echo 'fn f() { unsafe { g() } }' >>rust/toyfs/mod.rs
 echo 'use crate::toyfs;' >>rust/vfs/mod.rs
+sed -i 's/^ /  /' tests/mutants/unfair.patch
 printf '#!/bin/bash\n# SPDX-License-Identifier: GPL-2.0\nif [ $x = ]]; then\n' >scripts/broken
-lint "lint of a worktree without its repository, all wrong" "0 passed, 8 failed, 0 skipped"
+lint "lint of a worktree without its repository, all wrong" "0 passed, 9 failed, 0 skipped"
 rm -f scripts/broken
 program git 'exit 1'
-lint "lint when git does nothing" "0 passed, 8 failed, 0 skipped"
+lint "lint when git does nothing" "0 passed, 9 failed, 0 skipped"
 
 # --- What the full check says at its end ---
 made_up() { sed -i "s/^step_$1() .*/step_$1() { $2; }/" scripts/check; } # STEP COMMANDS

@@ -17,7 +17,9 @@
 //! Bit  2     WAIT_BLOCK  the queue of Block has a waiter
 //! Bit  3     SHUT_ADD    door of Add is shut: some Block waiter has waited longer than its grace
 //! Bit  4     SHUT_BLOCK  door of Block is shut: some Add waiter has waited longer than its grace
-//! Bits 5-7   reserved, zero
+//! Bit  5     TELLING     some of the holders are waiters that have not been told, nor taken out of their queue's books
+//! Bit  6     TURN_ADD    changes when such a batch leaves the queue of Add
+//! Bit  7     TURN_BLOCK  likewise, Block
 //! Bits 8-63  number of holds
 //! ```
 //!
@@ -38,8 +40,9 @@
 //! - WAIT_*, SHUT_* and the queues: under the inner lock only. `WAIT_x` is set exactly if queue x
 //!   is not empty, `SHUT_x` exactly if some waiter in the queue of the *other* state is marked
 //!   `overdue`, whenever the inner lock is free.
-//! - A waiter's links, `queued` and `overdue`: under the inner lock. The links of a batch belong
-//!   to the granter once the batch is off the queue.
+//! - TELLING and TURN_*: under the inner lock only, see [large batches](self#large-batches).
+//! - A waiter's links, `queued`, `turn` and `overdue`, and the counts in the oldest: under the inner
+//!   lock. The links of a batch belong to the granter once the batch is off the queue.
 //! - A waiter's `stage`: SPINNING -> PARKED by the waiter, then -> GRANTED by the granter. The
 //!   waiter is a variable on the stack of the waiting task: GRANTED is the granter's last access
 //!   to it, and the reference to the task is taken before.
@@ -53,6 +56,19 @@
 //! lock. Every other change that could make a waiter admissible (a door opening, a waiter that
 //! gives up) is made under the inner lock and followed by [`Raw::admit`] before the inner lock is
 //! dropped. Admitting twice is harmless, so it does not matter who comes first.
+//!
+//! # Large batches
+//!
+//! Nothing under the inner lock, with interrupts off, takes longer the more tasks wait. The oldest waiter of a queue
+//! carries the counts of all, a queue leaves as one chain, and each waiter of the chain needs a look only to
+//! say that it is not queued any more, lest it give up. Those looks are taken [`PART`](super::env::PART) at a time, the inner lock
+//! dropped and the waiters told in between ([`Raw::tell`]). A waiter of the rest that gives up meanwhile sees TELLING,
+//! and that the turn of its queue has changed since it came: it has been granted.
+//!
+//! One bit is enough for the turn, because no second batch leaves the queue before TELLING is clear. That delays nobody
+//! but those who could join the phase in progress (their door was shut when they came, and has opened): the granter
+//! admits them when it clears TELLING. It is clear before the last part is told. So as long as it is set, a hold is out that
+//! nobody can release yet: the phase lasts, and the lock is there.
 //!
 //! # Memory ordering
 //!
@@ -87,13 +103,15 @@ use super::env::{
     Parker,
     Relaxed,
     Release,
-    Wait, //
+    Wait,
+    PART, //
 };
 use super::queue::{Batch, Queue, Waiter, GRANTED, PARKED, SPINNING};
 use super::types::{GiveUp, State, Woken};
 
 const PHASE: u64 = 1 << 0;
 const WAIT_ANY: u64 = wait(State::Add) | wait(State::Block);
+const TELLING: u64 = 1 << 5;
 /// One hold.
 const ONE: u64 = 1 << 8;
 
@@ -110,6 +128,11 @@ const fn wait(s: State) -> u64 {
 #[inline(always)]
 const fn shut(s: State) -> u64 {
     1 << (3 + s.index())
+}
+
+#[inline(always)]
+const fn turn(s: State) -> u64 {
+    1 << (6 + s.index())
 }
 
 /// The state of the current or last holders.
@@ -146,12 +169,15 @@ const fn entered(w: u64, s: State, n: u64) -> u64 {
     ((w & !PHASE) | phase(s)) + n * ONE
 }
 
+/// So many waits in a row have spun for nothing that one stops.
+const FUTILE: u32 = 4;
+
 /// Whether to spin again after `futile` waits in a row that did so for nothing.
 ///
 /// The lock does not know whether the holders are running, only whether spinning has been of use.
 /// Where they sleep it soon stops, but for a try now and then in case things have changed.
 const fn spin_pays(futile: u32) -> bool {
-    futile < 4 || futile % 64 == 0
+    futile < FUTILE || futile % 64 == 0
 }
 
 /// What somebody who waits looks like to [`Raw::inspect`].
@@ -269,6 +295,13 @@ impl Raw {
         Ok(())
     }
 
+    /// A hold has gone to where no task runs, an I/O in flight say: to spin is of no use until shown otherwise.
+    pub(crate) fn runs_nowhere(&self) {
+        if self.futile_spins.get() < FUTILE {
+            self.futile_spins.set(FUTILE);
+        }
+    }
+
     /// The rest of a release that found `old` in the word.
     #[inline(always)]
     fn released(&self, old: u64) {
@@ -286,8 +319,23 @@ impl Raw {
         // SAFETY: The inner lock is held.
         let batch = unsafe { self.admit() };
         drop(inner);
+        self.tell(batch);
+    }
+
+    /// Tells the waiters of a batch that they hold the lock. Preemption must be off: they can do nothing before.
+    fn tell(&self, mut batch: Batch) {
+        while let Some(rest) = batch.tell() {
+            // The rest holds the lock, and does not know: the lock is there.
+            let _inner = self.inner.lock();
+            // SAFETY: The inner lock is held, and TELLING set.
+            batch = unsafe { Queue::part(rest) };
+            if batch.is_last() {
+                self.clear(TELLING);
+                // Who has been kept from joining by that. SAFETY: The inner lock is held.
+                batch.append(unsafe { self.admit() });
+            }
+        }
         // From here on the lock may be gone: the batch may release and free it.
-        batch.wake();
     }
 
     /// Takes `s`, waiting as `how` says.
@@ -387,14 +435,31 @@ impl Raw {
         // SAFETY: The inner lock is held; the waiter is not queued, and stays in place until it
         // was granted or has left the queue.
         let batch = unsafe {
-            waiter.overdue.set(overdue);
+            waiter.turn.set(w & turn(s));
             self.queue[s.index()].push(waiter);
+            if overdue {
+                self.queue[s.index()].set_overdue(waiter);
+            }
             // The word may have been caught in the middle of a hand-over.
             self.admit()
         };
         drop(inner);
-        batch.wake();
+        self.tell(batch);
         false
+    }
+
+    /// Whether `waiter` is still in its queue; if not, it has been granted.
+    ///
+    /// # Safety
+    ///
+    /// The inner lock must be held, and the waiter have queued.
+    unsafe fn is_queued(&self, waiter: &Waiter) -> bool {
+        let s = waiter.state;
+        let w = self.word.load(Relaxed);
+        // SAFETY: The inner lock is held.
+        let (queued, came) = unsafe { (waiter.queued.get(), waiter.turn.get()) };
+        let told_next = w & TELLING != 0 && phase_of(w) == s && w & turn(s) != came;
+        queued && !told_next
     }
 
     /// The grace of `waiter` is over: nobody of the other state gets in ahead of it any more.
@@ -402,10 +467,10 @@ impl Raw {
         let _inner = self.inner.lock();
         // SAFETY: The inner lock is held.
         unsafe {
-            if !waiter.queued.get() {
+            if !self.is_queued(waiter) {
                 return;
             }
-            waiter.overdue.set(true);
+            self.queue[waiter.state.index()].set_overdue(waiter);
         }
         self.set(shut(waiter.state.other()));
     }
@@ -417,7 +482,7 @@ impl Raw {
         let inner = self.inner.lock();
         // SAFETY: The inner lock is held.
         let batch = unsafe {
-            if !waiter.queued.get() {
+            if !self.is_queued(waiter) {
                 return false;
             }
             self.queue[s.index()].unlink(waiter);
@@ -425,7 +490,7 @@ impl Raw {
             if self.queue[s.index()].is_empty() {
                 gone |= wait(s);
             }
-            if waiter.overdue.get() && !self.queue[s.index()].any_overdue() {
+            if !self.queue[s.index()].any_overdue() {
                 gone |= shut(s.other());
             }
             self.clear(gone);
@@ -433,7 +498,7 @@ impl Raw {
             self.admit()
         };
         drop(inner);
-        batch.wake();
+        self.tell(batch);
         true
     }
 
@@ -457,14 +522,18 @@ impl Raw {
             } else {
                 last
             };
-            if w & wait(s) == 0 || (holds(w) != 0 && w & shut(s) != 0) {
+            // TELLING without a hold there is not.
+            if w & wait(s) == 0 || (holds(w) != 0 && w & (shut(s) | TELLING) != 0) {
                 return Batch::none();
             }
             // SAFETY: The inner lock is held.
-            let n = unsafe { self.queue[s.index()].count() };
-            let new = entered(w & !(wait(s) | shut(s.other())), s, n);
+            let n = unsafe { self.queue[s.index()].len() };
+            let mut new = entered(w & !(wait(s) | shut(s.other())), s, n);
+            if n > PART {
+                new = (new | TELLING) ^ turn(s);
+            }
             match self.word.cmpxchg(w, new, Acquire) {
-                // SAFETY: The inner lock is held.
+                // SAFETY: The inner lock is held. If the batch has a rest, TELLING is set.
                 Ok(_) => return unsafe { self.queue[s.index()].detach() },
                 Err(now) => w = now,
             }
@@ -502,13 +571,16 @@ impl Raw {
         }
     }
 
-    /// Shows every waiter to `f`, oldest first within a state, with the inner lock held.
-    pub(crate) fn inspect(&self, mut f: impl FnMut(Waiting<'_>)) -> Snapshot {
+    /// Shows the waiters to `f`, oldest first within a state, but no more than `most` of each, with the inner lock held.
+    /// Returns how many there are.
+    pub(crate) fn inspect(&self, most: usize, mut f: impl FnMut(Waiting<'_>)) -> (Snapshot, u64) {
         let _inner = self.inner.lock();
-        for s in [State::Add, State::Block] {
+        let mut waiting = 0;
+        for queue in &self.queue {
             // SAFETY: The inner lock is held.
             unsafe {
-                self.queue[s.index()].each(|w| {
+                waiting += queue.len();
+                queue.each(most, |w| {
                     f(Waiting {
                         state: w.state,
                         since: w.since,
@@ -518,6 +590,6 @@ impl Raw {
                 })
             };
         }
-        self.snapshot()
+        (self.snapshot(), waiting)
     }
 }

@@ -15,6 +15,7 @@ impl<'a> Guard<'a> {
         let (lock, state) = (self.lock, self.state);
         forget(self);
         lock.dep_map.release();
+        lock.raw.runs_nowhere();
         // INVARIANT: The hold of the forgotten guard.
         HandedOff { lock, state }
     }
@@ -27,6 +28,7 @@ impl<'a> Guard<'a> {
     pub fn hand_off_while<R>(self, f: impl FnOnce(HandedOff<'a>) -> R) -> R {
         let (lock, state) = (self.lock, self.state);
         forget(self);
+        lock.raw.runs_nowhere();
         // INVARIANT: The hold of the forgotten guard.
         let result = f(HandedOff { lock, state });
         lock.dep_map.release();

@@ -409,11 +409,11 @@ impl fmt::Debug for Raw {
         // Collected first: the formatter's sink is not ours to call with the inner lock held.
         let mut waiters = [(State::Add, 0, 0, false); SHOWN];
         let mut n = 0;
-        let snapshot = self.inspect(|w| {
+        let (snapshot, waiting) = self.inspect(SHOWN, |w| {
             if let Some(slot) = waiters.get_mut(n) {
                 *slot = (w.state, w.parker.pid(), w.since, w.overdue);
+                n += 1;
             }
-            n += 1;
         });
         let now = env::now();
         match snapshot.held {
@@ -425,13 +425,13 @@ impl fmt::Debug for Raw {
                 write!(f, ", {s:?} shut")?;
             }
         }
-        write!(f, ", {n} waiting")?;
-        for (state, pid, since, overdue) in &waiters[..n.min(SHOWN)] {
+        write!(f, ", {waiting} waiting")?;
+        for (state, pid, since, overdue) in &waiters[..n] {
             let us = now.saturating_sub(*since) / 1000;
             let late = if *overdue { ", overdue" } else { "" };
             write!(f, "; {state:?} pid {pid} for {us} us{late}")?;
         }
-        if n > SHOWN {
+        if waiting > n as u64 {
             f.write_str("; ...")?;
         }
         Ok(())

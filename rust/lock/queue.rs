@@ -10,7 +10,8 @@ use super::env::{
     Atomic,
     Parker,
     Release,
-    Shared, //
+    Shared,
+    PART, //
 };
 use super::types::State;
 use core::ptr;
@@ -26,9 +27,16 @@ pub(super) const GRANTED: u32 = 2;
 pub(super) struct Waiter {
     next: Shared<*const Waiter>,
     prev: Shared<*const Waiter>,
+    /// Not taken out of the books yet. Of what else that takes to be queued, [`Raw::is_queued`](super::core::Raw) knows.
     pub(super) queued: Shared<bool>,
+    /// The turn of the queue when it came.
+    pub(super) turn: Shared<u64>,
     /// Has waited longer than its grace, and is a reason for a shut door.
     pub(super) overdue: Shared<bool>,
+    /// How many are in the queue, if this one is the oldest.
+    len: Shared<u64>,
+    /// How many of those are overdue, if this one is the oldest.
+    overdues: Shared<u64>,
     pub(super) stage: Atomic<u32>,
     pub(super) state: State,
     pub(super) since: u64,
@@ -41,6 +49,9 @@ impl Waiter {
             next: Shared::new(ptr::null()),
             prev: Shared::new(ptr::null()),
             queued: Shared::new(false),
+            turn: Shared::new(0),
+            len: Shared::new(0),
+            overdues: Shared::new(0),
             overdue: Shared::new(false),
             stage: Atomic::<u32>::new(SPINNING),
             state,
@@ -54,8 +65,8 @@ impl Waiter {
 ///
 /// # Invariants
 ///
-/// Points to the oldest waiter, if there is one; the waiters form a circle, linked both ways. While
-/// the inner lock is held, they are alive and stay where they are.
+/// Points to the oldest waiter, if there is one; the waiters form a circle, linked both ways. The oldest knows how many
+/// there are, and how many are overdue. While the inner lock is held, they are alive and stay where they are.
 #[repr(transparent)]
 pub(super) struct Queue(Shared<*const Waiter>);
 
@@ -72,15 +83,20 @@ impl Queue {
         unsafe { self.0.get() }.is_null()
     }
 
+    /// The oldest waiters, `most` of them at most.
+    ///
     /// # Safety
     ///
     /// The inner lock must be held.
-    pub(super) unsafe fn each(&self, mut f: impl FnMut(&Waiter)) {
+    pub(super) unsafe fn each(&self, most: usize, mut f: impl FnMut(&Waiter)) {
         // SAFETY: The inner lock is held, so every waiter in the queue is alive and stays.
         unsafe {
             let first = self.0.get();
             let mut at = first;
-            while !at.is_null() {
+            for _ in 0..most {
+                if at.is_null() {
+                    break;
+                }
                 f(&*at);
                 at = (*at).next.get();
                 if at == first {
@@ -90,24 +106,44 @@ impl Queue {
         }
     }
 
+    /// A number that the oldest waiter has, or 0.
+    ///
     /// # Safety
     ///
     /// The inner lock must be held.
-    pub(super) unsafe fn count(&self) -> u64 {
-        let mut n = 0;
+    unsafe fn number(&self, of: impl FnOnce(&Waiter) -> &Shared<u64>) -> u64 {
+        // SAFETY: The inner lock is held, so the oldest waiter, if there is one, is alive.
+        unsafe { self.0.get().as_ref().map_or(0, |first| of(first).get()) }
+    }
+
+    /// # Safety
+    ///
+    /// The inner lock must be held.
+    pub(super) unsafe fn len(&self) -> u64 {
         // SAFETY: By the contract of this function.
-        unsafe { self.each(|_| n += 1) };
-        n
+        unsafe { self.number(|w| &w.len) }
     }
 
     /// # Safety
     ///
     /// The inner lock must be held.
     pub(super) unsafe fn any_overdue(&self) -> bool {
-        let mut any = false;
-        // SAFETY: By the contract of this function; `overdue` is protected by the inner lock.
-        unsafe { self.each(|w| any |= w.overdue.get()) };
-        any
+        // SAFETY: By the contract of this function.
+        unsafe { self.number(|w| &w.overdues) > 0 }
+    }
+
+    /// The grace of `waiter` is over.
+    ///
+    /// # Safety
+    ///
+    /// The inner lock must be held and `waiter` must be in this queue, and not be overdue.
+    pub(super) unsafe fn set_overdue(&self, waiter: &Waiter) {
+        // SAFETY: The inner lock is held, and the queue not empty.
+        unsafe {
+            waiter.overdue.set(true);
+            let first = &*self.0.get();
+            first.overdues.set(first.overdues.get() + 1);
+        }
     }
 
     /// Appends to the queue.
@@ -122,6 +158,8 @@ impl Queue {
         // SAFETY: The inner lock is held, so queued waiters are alive and stay.
         unsafe {
             let first = head.get();
+            waiter.len.set(1);
+            waiter.overdues.set(0);
             if first.is_null() {
                 waiter.next.set(me);
                 waiter.prev.set(me);
@@ -132,6 +170,7 @@ impl Queue {
                 waiter.prev.set(last);
                 (*last).next.set(me);
                 (*first).prev.set(me);
+                (*first).len.set((*first).len.get() + 1);
             }
             waiter.queued.set(true);
         }
@@ -147,39 +186,64 @@ impl Queue {
         let head = &self.0;
         // SAFETY: The inner lock is held, so queued waiters are alive and stay.
         unsafe {
-            let next = waiter.next.get();
+            let (first, next) = (head.get(), waiter.next.get());
+            let len = (*first).len.get() - 1;
+            let overdues = (*first).overdues.get() - u64::from(waiter.overdue.get());
             if next == me {
                 head.set(ptr::null());
             } else {
                 let prev = waiter.prev.get();
                 (*prev).next.set(next);
                 (*next).prev.set(prev);
-                if head.get() == me {
-                    head.set(next);
-                }
+                let first = if first == me { next } else { first };
+                head.set(first);
+                (*first).len.set(len);
+                (*first).overdues.set(overdues);
             }
             waiter.queued.set(false);
         }
     }
 
-    /// Takes a whole queue, as a chain that ends with null.
+    /// Takes a whole queue. Of all but its first part, the word must say that they are being told.
     ///
     /// # Safety
     ///
     /// The inner lock must be held, and the word must already count the waiters as holders.
     pub(super) unsafe fn detach(&self) -> Batch {
         let head = &self.0;
-        // SAFETY: The inner lock is held, so queued waiters are alive. Once off the queue they
-        // stay until their stage is GRANTED.
+        // SAFETY: The inner lock is held, so queued waiters are alive.
         unsafe {
             let first = head.get();
-            self.each(|w| w.queued.set(false));
-            if !first.is_null() {
-                (*(*first).prev.get()).next.set(ptr::null());
+            if first.is_null() {
+                return Batch::none();
             }
+            (*(*first).prev.get()).next.set(ptr::null());
             head.set(ptr::null());
-            Batch(first)
+            Self::part(first)
         }
+    }
+
+    /// Takes the first [`PART`] waiters of a chain out of the books.
+    ///
+    /// # Safety
+    ///
+    /// The inner lock must be held; `first` must be a chain that ends with null, of waiters who hold the lock and whose stage
+    /// does not say so yet, and nobody else's.
+    pub(super) unsafe fn part(first: *const Waiter) -> Batch {
+        let (mut last, mut rest, mut n) = (ptr::null(), first, 0);
+        // SAFETY: Waiters stay until their stage is GRANTED.
+        unsafe {
+            while !rest.is_null() && n < PART {
+                (*rest).queued.set(false);
+                last = rest;
+                rest = (*rest).next.get();
+                n += 1;
+            }
+            if !rest.is_null() {
+                (*last).next.set(ptr::null());
+            }
+        }
+        Batch { first, last, rest }
     }
 }
 
@@ -187,20 +251,43 @@ impl Queue {
 ///
 /// # Invariants
 ///
-/// A chain that ends with null, of waiters whose stage does not say yet that they were granted. It is
-/// nobody else's.
+/// `first` to `last` are a chain that ends with null, and so is `rest`, of waiters whose stage does not say yet that they were
+/// granted. They are nobody else's. Those of the first chain are in no book any more.
 #[must_use]
-pub(super) struct Batch(*const Waiter);
+pub(super) struct Batch {
+    first: *const Waiter,
+    last: *const Waiter,
+    rest: *const Waiter,
+}
 
 impl Batch {
     /// Nobody.
     pub(super) const fn none() -> Self {
-        Self(ptr::null())
+        Self {
+            first: ptr::null(),
+            last: ptr::null(),
+            rest: ptr::null(),
+        }
     }
 
-    /// Tells the waiters of the batch that they hold the lock.
-    pub(super) fn wake(self) {
-        let mut at = self.0;
+    /// Whether there is no rest.
+    pub(super) fn is_last(&self) -> bool {
+        self.rest.is_null()
+    }
+
+    /// Puts `other` behind this one, which must be the [last](Self::is_last).
+    pub(super) fn append(&mut self, other: Self) {
+        if !other.first.is_null() {
+            // SAFETY: Those of a batch stay until they were told, and their links are its own.
+            unsafe { (*self.last).next.set(other.first) };
+            self.last = other.last;
+            self.rest = other.rest;
+        }
+    }
+
+    /// Tells the waiters that they hold the lock, but for the rest, which is returned.
+    pub(super) fn tell(self) -> Option<*const Waiter> {
+        let mut at = self.first;
         while !at.is_null() {
             // SAFETY: A granted waiter stays in place until its stage says GRANTED, which only
             // this loop makes it say, and its links belong to this loop.
@@ -210,6 +297,7 @@ impl Batch {
                 next
             };
         }
+        (!self.rest.is_null()).then_some(self.rest)
     }
 
     /// # Safety

@@ -75,9 +75,10 @@ impl Owner {
 
     /// Number of waiters in the queues.
     fn queued(&self) -> usize {
-        let mut n = 0;
-        self.lock.raw.inspect(|_| n += 1);
-        n
+        let mut seen = 0;
+        let (_, n) = self.lock.raw.inspect(usize::MAX, |_| seen += 1);
+        assert_eq!(seen, n);
+        n as usize
     }
 }
 
@@ -589,6 +590,94 @@ mod suite {
         Ok(())
     }
 
+    /// More waiters than are told in one go, some of which are killed before: the door stays shut for the rest, and all
+    /// of it enters together.
+    #[test]
+    fn large_batch() -> Result {
+        const N: u32 = 3 * env::PART as u32 + 5;
+        let o = Owner::new()?;
+        for s in BOTH {
+            let _grace = WithGrace::new(0);
+            let (inside, together) = (o.count(0), o.count(1));
+            let held = o.lock.lock(s).hand_off();
+            let body = || {
+                allow_kill();
+                let Ok(_guard) = o.lock.lock_killable(s.other()) else {
+                    return;
+                };
+                o.note(0);
+                if o.soon(|o| o.count(0) - inside == N - N / 4) {
+                    o.note(1);
+                }
+            };
+            let mut stay = KVec::new();
+            let mut quit = KVec::new();
+            for n in 0..N {
+                let waits = if n % 4 == 3 { &mut quit } else { &mut stay };
+                waits.push(Thread::spawn(&body)?, GFP_KERNEL)?;
+            }
+            assert!(o.soon(|o| o.queued() == N as usize));
+            for thread in &quit {
+                thread.kill();
+            }
+            drop(quit);
+            assert_eq!(o.queued(), stay.len());
+            assert!(o.shut(s));
+            drop(held);
+            drop(stay);
+            assert_eq!(o.count(0) - inside, N - N / 4);
+            assert_eq!(o.count(1) - together, N - N / 4);
+            assert!(o.idle());
+        }
+        Ok(())
+    }
+
+    /// Waiters that give up while their batch is being told hold the lock, or do not: never both, never neither.
+    #[test]
+    fn large_batch_gives_up() -> Result {
+        const N: u32 = 2 * env::PART as u32 + 1;
+        let o = Owner::new()?;
+        for round in 0..8 {
+            let s = BOTH[round % 2];
+            let _grace = WithGrace::new(0);
+            let ended = o.count(0);
+            let held = o.lock.lock(s).hand_off();
+            let since = env::now();
+            let body = || {
+                let left = 30_000_000 - (env::now() - since).min(29_000_000) as i64;
+                if let Ok(guard) = o.lock.lock_timeout(s.other(), Delta::from_nanos(left)) {
+                    assert_eq!(o.lock.snapshot().held, Some(s.other()));
+                    drop(guard);
+                }
+                o.note(0);
+            };
+            let mut threads = KVec::new();
+            for _ in 0..N {
+                threads.push(Thread::spawn(&body)?, GFP_KERNEL)?;
+            }
+            o.soon(|_| env::now() - since >= 30_000_000);
+            drop(held);
+            drop(threads);
+            assert_eq!(o.count(0) - ended, N);
+            assert!(o.idle());
+        }
+        Ok(())
+    }
+
+    /// Who spins for a hold that no task has does so for nothing.
+    #[test]
+    fn handed_off_holds_are_not_spun_on() -> Result {
+        let o = Owner::new()?;
+        let before = o.lock.raw.futile_spins.get();
+        let held = o.lock.block().hand_off();
+        let after = o.lock.raw.futile_spins.get();
+        assert!(before < 4 && after >= 4);
+        assert!(o.lock.lock_timeout(State::Add, Delta::from_millis(1)).is_err());
+        assert_eq!(o.lock.raw.futile_spins.get(), after + 1);
+        drop(held);
+        Ok(())
+    }
+
     /// Who gives up opens the door it has shut, for those who wait in front of it.
     #[test]
     fn giving_up_opens_the_door() -> Result {
@@ -692,7 +781,7 @@ mod suite {
             let held = LOCK.lock(s).hand_off();
             let late = LOCK.lock_timeout(s.other(), Delta::from_millis(1));
             assert_eq!(late.err(), Some(ETIMEDOUT));
-            LOCK.raw.inspect(|_| ());
+            LOCK.raw.inspect(0, |_| ());
             drop(held);
             assert_eq!(LOCK.snapshot().held, None);
         }

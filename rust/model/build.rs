@@ -43,14 +43,14 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "grant_lost_on_cancel",
-        from: "            if !waiter.queued.get() {\n                return false;\n            }\n            self.queue[s.index()].unlink(waiter);",
-        to: "            if !waiter.queued.get() {\n                return true;\n            }\n            self.queue[s.index()].unlink(waiter);",
+        from: "            if !self.is_queued(waiter) {\n                return false;\n            }\n            self.queue[s.index()].unlink(waiter);",
+        to: "            if !self.is_queued(waiter) {\n                return true;\n            }\n            self.queue[s.index()].unlink(waiter);",
         why: "somebody still holds the lock",
     },
     Mutant {
         name: "one_woken_not_the_batch",
-        from: "                Self::grant(at);\n                next",
-        to: "                Self::grant(at);\n                let _ = next;\n                ptr::null()",
+        from: "(!self.rest.is_null()).then_some(self.rest)",
+        to: "None",
         why: "deadlock; threads",
     },
     Mutant {
@@ -82,6 +82,36 @@ const MUTANTS: &[Mutant] = &[
         from: "let waker = (*at).parker.waker();\n            (*at).stage.store(GRANTED, Release);",
         to: "(*at).stage.store(GRANTED, Release);\n            let waker = (*at).parker.waker();",
         why: "a waiter was touched after it had gone",
+    },
+    Mutant {
+        name: "rest_may_give_up",
+        from: "        queued && !told_next\n",
+        to: "        let _ = told_next;\n        queued\n",
+        why: "SIGSEGV",
+    },
+    Mutant {
+        name: "turn_does_not_change",
+        from: "new = (new | TELLING) ^ turn(s);",
+        to: "new |= TELLING;",
+        why: "SIGSEGV",
+    },
+    Mutant {
+        name: "joined_while_told",
+        from: "w & (shut(s) | TELLING) != 0",
+        to: "w & shut(s) != 0",
+        why: "a batch joins while",
+    },
+    Mutant {
+        name: "no_admission_when_told",
+        from: "batch.append(unsafe { self.admit() });",
+        to: "",
+        why: "somebody is left waiting in front of an open door",
+    },
+    Mutant {
+        name: "told_for_ever",
+        from: "self.clear(TELLING);",
+        to: "",
+        why: "the lock is free, and not all",
     },
     Mutant {
         name: "no_admission_after_cancel",

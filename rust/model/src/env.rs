@@ -74,6 +74,7 @@ impl Atomic<u64> {
             .compare_exchange(old, new, O::SUCCESS, Ordering::Relaxed);
         if result.is_ok() {
             ghost::word(old, new);
+            ghost::tell();
         }
         result
     }
@@ -81,12 +82,14 @@ impl Atomic<u64> {
     pub fn fetch_sub<O: Order>(&self, n: u64, _: O) -> u64 {
         let old = self.get().fetch_sub(n, O::SUCCESS);
         ghost::word(old, old.wrapping_sub(n));
+        ghost::tell();
         old
     }
 
     pub fn fetch_add<O: Order>(&self, n: u64, _: O) -> u64 {
         let old = self.get().fetch_add(n, O::SUCCESS);
         ghost::word(old, old.wrapping_add(n));
+        ghost::tell();
         old
     }
 }
@@ -112,6 +115,9 @@ impl Atomic<u32> {
             .compare_exchange(old, new, O::SUCCESS, Ordering::Relaxed)
     }
 }
+
+/// A batch of two is a large one.
+pub const PART: u64 = 1;
 
 /// A plain value. loom complains about unordered accesses, the ghost about accesses to a waiter
 /// that is gone.
@@ -209,6 +215,8 @@ pub struct Wait {
     grace_over: bool,
     spins: u32,
     script: &'static [Woken],
+    /// Nothing of the script happens before.
+    when: fn() -> bool,
 }
 
 impl Wait {
@@ -217,7 +225,12 @@ impl Wait {
             grace_over,
             spins,
             script,
+            when: || true,
         }
+    }
+
+    pub fn when(self, when: fn() -> bool) -> Self {
+        Self { when, ..self }
     }
 
     pub fn since(&self) -> u64 {
@@ -250,6 +263,9 @@ impl Wait {
 
     pub fn park(&mut self, parker: &Parker) -> Woken {
         if let Some((first, rest)) = self.script.split_first() {
+            if !ghost::watch(self.when, || parker.0.run.load(Ordering::Acquire) != ASLEEP) {
+                return Woken::Perhaps;
+            }
             self.script = rest;
             parker.finish();
             if matches!(first, Woken::Stop(_)) {

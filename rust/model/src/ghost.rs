@@ -4,10 +4,11 @@
 //!
 //! loom runs one task at a time, so plain thread-local state is exact and adds no interleavings.
 
-use std::{cell::RefCell, collections::HashSet};
+use std::{cell::RefCell, collections::HashMap};
 
 // The layout of the word, once more: the model must not borrow the code it judges.
 const PHASE: u64 = 1;
+const TELLING: u64 = 1 << 5;
 const ONE: u64 = 1 << 8;
 
 fn wait(s: usize) -> u64 {
@@ -43,8 +44,11 @@ struct Ghost {
     arriving: Vec<(usize, usize)>,
     /// Tasks between acquire and release.
     inside: [usize; 2],
-    dead: HashSet<usize>,
+    /// Where something has lived, and on which task's stack.
+    dead: HashMap<usize, usize>,
     task: Vec<(loom::thread::ThreadId, usize)>,
+    /// Who waits for something that only an observer knows of.
+    watching: Vec<loom::thread::Thread>,
 }
 
 thread_local! {
@@ -80,6 +84,38 @@ pub fn arrive(state: usize) {
         let me = me(g);
         g.arriving.push((me, state));
     });
+}
+
+/// Waits until `when` holds, or for so long as it is not `enough` to be woken.
+pub fn watch(when: impl Fn() -> bool, enough: impl Fn() -> bool) -> bool {
+    loop {
+        if when() {
+            return true;
+        }
+        if enough() {
+            return false;
+        }
+        let me = loom::thread::current();
+        with(|g| g.watching.push(me));
+        loom::thread::park();
+    }
+}
+
+/// The word has changed: whoever watches looks.
+pub fn tell() {
+    for thread in with(|g| std::mem::take(&mut g.watching)) {
+        thread.unpark();
+    }
+}
+
+/// How many wait in a queue.
+pub fn waiting() -> usize {
+    with(|g| g.waiting.len())
+}
+
+/// How many phases have begun.
+pub fn phases() -> u64 {
+    with(|g| g.phases.iter().sum())
 }
 
 /// The current task is told to give up.
@@ -120,7 +156,10 @@ pub fn word(old: u64, new: u64) {
         g.now = new;
         let (held, holds) = (old / ONE, new / ONE);
         let s = phase(new);
-        assert!(new & 0xe0 == 0, "reserved bits set");
+        assert!(
+            new & TELLING == 0 || holds > 0,
+            "the lock is free, and not all of the last batch know that they had it"
+        );
         for x in [0, 1] {
             assert!(
                 new & shut(x) == 0 || new & wait(1 - x) != 0,
@@ -147,6 +186,10 @@ pub fn word(old: u64, new: u64) {
                 );
             }
             if old & wait(s) != 0 && new & wait(s) == 0 {
+                assert!(
+                    old & TELLING == 0,
+                    "a batch joins while the last one is being told"
+                );
                 let batch: Vec<_> = g.waiting.iter().filter(|w| w.state == s).collect();
                 let sure = batch.iter().filter(|w| !w.quits).count();
                 assert!(
@@ -186,16 +229,20 @@ pub fn inner_unlock() {
     with(|g| {
         let s = phase(g.now);
         assert!(
-            g.now < ONE || g.now & wait(s) == 0 || g.now & shut(s) != 0,
+            g.now < ONE || g.now & wait(s) == 0 || g.now & (shut(s) | TELLING) != 0,
             "somebody is left waiting in front of an open door"
         );
     });
 }
 
-/// Something new lives at `address`.
+/// Something new lives at `address`, if it is on the stack of this task: others may take remains for something that has not been
+/// used yet.
 pub fn born(address: usize) {
     with(|g| {
-        g.dead.remove(&address);
+        let me = me(g);
+        if g.dead.get(&address) == Some(&me) {
+            g.dead.remove(&address);
+        }
     });
 }
 
@@ -204,13 +251,14 @@ pub fn died(address: usize) {
     // Also called while the thread is torn down after a failure.
     let _ = GHOST.try_with(|g| {
         if let Ok(mut g) = g.try_borrow_mut() {
-            g.dead.insert(address);
+            let me = me(&g);
+            g.dead.insert(address, me);
         }
     });
 }
 
 /// What lives at `address` is accessed.
 pub fn touch(address: usize) {
-    let dead = with(|g| g.dead.contains(&address));
+    let dead = with(|g| g.dead.contains_key(&address));
     assert!(!dead, "a waiter was touched after it had gone");
 }

@@ -36,6 +36,8 @@ pub enum Until {
     StrictSignal,
     /// The grace ends at some time, and then the signal comes.
     GraceSignal,
+    /// With no grace; the signal comes when there has been a phase, and somebody waits behind the door that is shut.
+    StrictSignalBehind,
 }
 
 /// One acquisition.
@@ -43,6 +45,8 @@ pub struct Step {
     state: char,
     until: Until,
     spins: u32,
+    /// The lock is held until so many wait.
+    hold: usize,
 }
 
 pub struct Scenario {
@@ -59,6 +63,7 @@ const fn step(state: char, until: Until) -> Step {
         state,
         until,
         spins: 0,
+        hold: 0,
     }
 }
 
@@ -67,6 +72,17 @@ const fn spin(state: char, until: Until) -> Step {
         state,
         until,
         spins: 2,
+        hold: 0,
+    }
+}
+
+/// For the first task, whom the others let enter, and then queue in turn: it stays until `hold` of them wait.
+const fn first(state: char, hold: usize) -> Step {
+    Step {
+        state,
+        until: Strict,
+        spins: 0,
+        hold,
     }
 }
 
@@ -128,6 +144,27 @@ const SCENARIOS: &[Scenario] = &[
             &[step('A', Open)],
             &[step('A', Grace)],
             &[step('B', StrictSignal)],
+        ],
+    },
+    Scenario {
+        name: "batch-gives-up",
+        what: "3 tasks, one gives up at any time while its batch, a large one, is being told",
+        preemptions: Some(3),
+        tasks: &[
+            &[step('B', Strict)],
+            &[step('A', Strict)],
+            &[step('A', StrictSignal)],
+        ],
+    },
+    Scenario {
+        name: "batch-joined",
+        what: "4 tasks, a door opens while a large batch is being told",
+        preemptions: Some(1),
+        tasks: &[
+            &[first('B', 3)],
+            &[step('A', Strict), step('A', Open)],
+            &[step('A', Strict)],
+            &[step('B', StrictSignalBehind)],
         ],
     },
     Scenario {
@@ -216,14 +253,16 @@ include!(concat!(env!("OUT_DIR"), "/mutants.rs"));
 
 static EXECUTIONS: AtomicU64 = AtomicU64::new(0);
 
-/// Explores one scenario. Does not return if it finds something.
-fn explore(scenario: &'static Scenario, run: Run) {
+/// Explores one scenario. Does not return if it finds something, which may be a defect that is `sought`.
+fn explore(scenario: &'static Scenario, run: Run, sought: bool) {
     let mut builder = loom::model::Builder::new();
     builder.max_threads = 4;
     builder.max_branches = 10_000;
     builder.preemption_bound = match env::var("PREEMPTIONS") {
         // To try how far one gets.
         Ok(n) => n.parse().ok(),
+        // A defect is found long before all that two allow are explored.
+        Err(_) if sought => scenario.preemptions.map(|n| n.max(2)),
         Err(_) => scenario.preemptions,
     };
     // A failure unwinds through loom; the count must come out first.
@@ -249,7 +288,10 @@ fn child(scenario: &str, variant: &str) -> (bool, String) {
         .args([scenario, variant])
         .output()
         .expect("run itself");
-    let text = String::from_utf8_lossy(&out.stdout).trim().to_string();
+    let mut text = String::from_utf8_lossy(&out.stdout).trim().to_string();
+    if text.is_empty() {
+        text = out.status.to_string();
+    }
     (out.status.success(), text)
 }
 
@@ -328,11 +370,12 @@ fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
     if let Some(name) = args.first() {
         let scenario = SCENARIOS.iter().find(|s| s.name == name).expect("scenario");
-        let run = match args.get(1).map_or("real", |s| s) {
+        let variant = args.get(1).map_or("real", |s| s);
+        let run = match variant {
             "real" => real::scenarios::run as Run,
             name => MUTANTS.iter().find(|m| m.0 == name).expect("variant").1,
         };
-        explore(scenario, run);
+        explore(scenario, run, variant != "real");
         return ExitCode::SUCCESS;
     }
 

@@ -47,6 +47,8 @@ impl World {
                 Until::Signal => Wait::new(false, step.spins, SIGNAL),
                 Until::StrictSignal => Wait::new(true, step.spins, SIGNAL),
                 Until::GraceSignal => Wait::new(false, step.spins, GRACE_SIGNAL),
+                Until::StrictSignalBehind => Wait::new(true, step.spins, SIGNAL)
+                    .when(|| ghost::phases() >= 2 && ghost::waiting() >= 2),
             };
             ghost::arrive(n);
             let result = self.lock.acquire_slow(s, how);
@@ -55,6 +57,7 @@ impl World {
                 return;
             }
         }
+        ghost::watch(|| ghost::waiting() >= step.hold, || false);
         self.inside(n, task);
         self.lock.release(s).expect("released what was held");
     }
@@ -71,10 +74,16 @@ pub fn run(scenario: &'static Scenario) {
         cells: [cells(), cells()],
     });
     // Brings everything into being that comes at the first access.
-    world.lock.inspect(|_| ());
+    world.lock.inspect(1, |_| ());
 
     let work = |world: &World, task: usize| {
         ghost::i_am(task);
+        if task > 0 && scenario.tasks[0][0].hold > 0 {
+            ghost::watch(
+                || ghost::phases() > 0 && ghost::waiting() >= task - 1,
+                || false,
+            );
+        }
         for step in scenario.tasks[task] {
             world.step(task, step);
         }
@@ -89,9 +98,9 @@ pub fn run(scenario: &'static Scenario) {
     for t in threads {
         t.join().unwrap();
     }
-    let end = world
+    let (end, _) = world
         .lock
-        .inspect(|_| panic!("somebody is left in the queue"));
+        .inspect(1, |_| panic!("somebody is left in the queue"));
     assert!(end.held.is_none(), "somebody still holds the lock");
     assert_eq!(end.waiting, [false, false], "somebody seems to wait");
     assert_eq!(end.shut, [false, false], "a door is left shut");

@@ -672,7 +672,10 @@ mod suite {
         let held = o.lock.block().hand_off();
         let after = o.lock.raw.futile_spins.get();
         assert!(before < 4 && after >= 4);
-        assert!(o.lock.lock_timeout(State::Add, Delta::from_millis(1)).is_err());
+        assert!(o
+            .lock
+            .lock_timeout(State::Add, Delta::from_millis(1))
+            .is_err());
         assert_eq!(o.lock.raw.futile_spins.get(), after + 1);
         drop(held);
         Ok(())

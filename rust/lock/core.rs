@@ -61,7 +61,7 @@
 //!
 //! Nothing under the inner lock, with interrupts off, takes longer the more tasks wait. The oldest waiter of a queue
 //! carries the counts of all, a queue leaves as one chain, and each waiter of the chain needs a look only to
-//! say that it is not queued any more, lest it give up. Those looks are taken [`PART`](super::env::PART) at a time, the inner lock
+//! say that it is not queued any more, lest it give up. Those looks are taken [`PART`] at a time, the inner lock
 //! dropped and the waiters told in between ([`Raw::tell`]). A waiter of the rest that gives up meanwhile sees TELLING,
 //! and that the turn of its queue has changed since it came: it has been granted.
 //!

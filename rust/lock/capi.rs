@@ -211,7 +211,8 @@ unsafe extern "C" fn two_state_unlock(lock: *mut CLock, s: c_uint) {
 
 /// # Safety
 ///
-/// See [`two_state_lock`]; the task took the lock in `s`. Nothing but lockdep's map of the lock is touched.
+/// See [`two_state_lock`]; the task took the lock in `s`. Nothing but lockdep's map of the lock and the hint about
+/// spinning is touched.
 #[no_mangle]
 unsafe extern "C" fn two_state_lock_hand_off(lock: *mut CLock, s: c_uint) {
     // SAFETY: By the contract of this function.

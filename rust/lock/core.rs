@@ -55,7 +55,8 @@
 //! and admits. (2) A hand-over: the task that queued admits itself before it drops the inner
 //! lock. Every other change that could make a waiter admissible (a door opening, a waiter that
 //! gives up) is made under the inner lock and followed by [`Raw::admit`] before the inner lock is
-//! dropped. Admitting twice is harmless, so it does not matter who comes first.
+//! dropped, or, while TELLING is set, before that is cleared and the inner lock dropped. Admitting twice is harmless, so it
+//! does not matter who comes first.
 //!
 //! # Large batches
 //!
@@ -67,7 +68,9 @@
 //!
 //! One bit is enough for the turn, because no second batch leaves the queue before TELLING is clear. That delays nobody
 //! but those who could join the phase in progress (their door was shut when they came, and has opened): the granter
-//! admits them when it clears TELLING. It is clear before the last part is told. So as long as it is set, a hold is out that
+//! admits them when it clears TELLING. If by then their door has been shut again, they wait for the end of this phase and for one
+//! of the other state, although newcomers have passed them: a weakness, in which the bound is counted from that moment, and
+//! which takes a waiter that gives up and another one that is overdue within one telling. It is clear before the last part is told. So as long as it is set, a hold is out that
 //! nobody can release yet: the phase lasts, and the lock is there.
 //!
 //! # Memory ordering

@@ -334,7 +334,8 @@ impl Raw {
             batch = unsafe { Queue::part(rest) };
             if batch.is_last() {
                 self.clear(TELLING);
-                // Who has been kept from joining by that. SAFETY: The inner lock is held.
+                // Who has been kept from joining by that.
+                // SAFETY: The inner lock is held.
                 batch.append(unsafe { self.admit() });
             }
         }

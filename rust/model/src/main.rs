@@ -69,20 +69,16 @@ const fn step(state: char, until: Until) -> Step {
 
 const fn spin(state: char, until: Until) -> Step {
     Step {
-        state,
-        until,
         spins: 2,
-        hold: 0,
+        ..step(state, until)
     }
 }
 
 /// For the first task, whom the others let enter, and then queue in turn: it stays until `hold` of them wait.
 const fn first(state: char, hold: usize) -> Step {
     Step {
-        state,
-        until: Strict,
-        spins: 0,
         hold,
+        ..step(state, Strict)
     }
 }
 

@@ -17,9 +17,7 @@
 //! Bit  2     WAIT_BLOCK  the queue of Block has a waiter
 //! Bit  3     SHUT_ADD    door of Add is shut: some Block waiter has waited longer than its grace
 //! Bit  4     SHUT_BLOCK  door of Block is shut: some Add waiter has waited longer than its grace
-//! Bit  5     TELLING     some of the holders are waiters that have not been told, nor taken out of their queue's books
-//! Bit  6     TURN_ADD    changes when such a batch leaves the queue of Add
-//! Bit  7     TURN_BLOCK  likewise, Block
+//! Bit  5     TELLING     some of the holders are waiters whose `queued` does not say yet that they have left their queue
 //! Bits 8-63  number of holds
 //! ```
 //!
@@ -40,9 +38,9 @@
 //! - WAIT_*, SHUT_* and the queues: under the inner lock only. `WAIT_x` is set exactly if queue x
 //!   is not empty, `SHUT_x` exactly if some waiter in the queue of the *other* state is marked
 //!   `overdue`, whenever the inner lock is free.
-//! - TELLING and TURN_*: under the inner lock only, see [large batches](self#large-batches).
-//! - A waiter's links, `queued`, `turn` and `overdue`, and the counts in the oldest: under the inner
-//!   lock. The links of a batch belong to the granter once the batch is off the queue.
+//! - TELLING: under the inner lock only, see [large batches](self#large-batches).
+//! - A waiter's links, `queued` and `overdue`, and the counts in the oldest: under the inner lock.
+//!   The links of a batch belong to the granter once the batch is off the queue.
 //! - A waiter's `stage`: SPINNING -> PARKED by the waiter, then -> GRANTED by the granter. The
 //!   waiter is a variable on the stack of the waiting task: GRANTED is the granter's last access
 //!   to it, and the reference to the task is taken before.
@@ -55,23 +53,22 @@
 //! and admits. (2) A hand-over: the task that queued admits itself before it drops the inner
 //! lock. Every other change that could make a waiter admissible (a door opening, a waiter that
 //! gives up) is made under the inner lock and followed by [`Raw::admit`] before the inner lock is
-//! dropped, or, while TELLING is set, before that is cleared and the inner lock dropped. Admitting twice is harmless, so it
-//! does not matter who comes first.
+//! dropped. Admitting twice is harmless, so it does not matter who comes first.
 //!
 //! # Large batches
 //!
 //! Nothing under the inner lock, with interrupts off, takes longer the more tasks wait. The oldest waiter of a queue
 //! carries the counts of all, a queue leaves as one chain, and each waiter of the chain needs a look only to
 //! say that it is not queued any more, lest it give up. Those looks are taken [`PART`] at a time, the inner lock
-//! dropped and the waiters told in between ([`Raw::tell`]). A waiter of the rest that gives up meanwhile sees TELLING,
-//! and that the turn of its queue has changed since it came: it has been granted.
-//!
-//! One bit is enough for the turn, because no second batch leaves the queue before TELLING is clear. That delays nobody
-//! but those who could join the phase in progress (their door was shut when they came, and has opened): the granter
-//! admits them when it clears TELLING. If by then their door has been shut again, they wait for the end of this phase and for one
-//! of the other state, although newcomers have passed them: a weakness, in which the bound is counted from that moment, and
-//! which takes a waiter that gives up and another one that is overdue within one telling. It is clear before the last part is told. So as long as it is set, a hold is out that
+//! dropped and the waiters told in between ([`Raw::tell`]). TELLING is set as long as there is a waiter that holds the
+//! lock although it seems to be queued. It is cleared before the last part is told, so while it is set a hold is out that
 //! nobody can release yet: the phase lasts, and the lock is there.
+//!
+//! Who must know whether it is still queued waits until TELLING is clear ([`Raw::inner_once`]): who gives up always, who
+//! shuts a door if the batch may be its own. The granter is running, with preemption off, and waits for nobody, so that
+//! takes as long as waking the batch. A waiter that gives up stays in its queue until then, and the door that it shut
+//! stays shut, so no door opens while TELLING is set: nobody could be admitted through it, because a second large batch
+//! would make the bit ambiguous, and newcomers would pass those who wait.
 //!
 //! # Memory ordering
 //!
@@ -98,10 +95,12 @@
 //! exists: an idle lock, or a phase of x with an open door, admits W at once.
 
 use super::env::{
+    relax,
     Acquire,
     Atomic,
     Hint,
     Inner,
+    InnerGuard,
     NoPreempt,
     Parker,
     Relaxed,
@@ -131,11 +130,6 @@ const fn wait(s: State) -> u64 {
 #[inline(always)]
 const fn shut(s: State) -> u64 {
     1 << (3 + s.index())
-}
-
-#[inline(always)]
-const fn turn(s: State) -> u64 {
-    1 << (6 + s.index())
 }
 
 /// The state of the current or last holders.
@@ -334,9 +328,6 @@ impl Raw {
             batch = unsafe { Queue::part(rest) };
             if batch.is_last() {
                 self.clear(TELLING);
-                // Who has been kept from joining by that.
-                // SAFETY: The inner lock is held.
-                batch.append(unsafe { self.admit() });
             }
         }
         // From here on the lock may be gone: the batch may release and free it.
@@ -439,7 +430,6 @@ impl Raw {
         // SAFETY: The inner lock is held; the waiter is not queued, and stays in place until it
         // was granted or has left the queue.
         let batch = unsafe {
-            waiter.turn.set(w & turn(s));
             self.queue[s.index()].push(waiter);
             if overdue {
                 self.queue[s.index()].set_overdue(waiter);
@@ -452,41 +442,44 @@ impl Raw {
         false
     }
 
-    /// Whether `waiter` is still in its queue; if not, it has been granted.
+    /// Takes the inner lock once the word is not `unclear`, which it is only while a batch is being told.
     ///
-    /// # Safety
-    ///
-    /// The inner lock must be held, and the waiter have queued.
-    unsafe fn is_queued(&self, waiter: &Waiter) -> bool {
-        let s = waiter.state;
-        let w = self.word.load(Relaxed);
-        // SAFETY: The inner lock is held.
-        let (queued, came) = unsafe { (waiter.queued.get(), waiter.turn.get()) };
-        let told_next = w & TELLING != 0 && phase_of(w) == s && w & turn(s) != came;
-        queued && !told_next
+    /// To be called by a task that may be preempted, or at least holds nothing that whoever tells could need.
+    fn inner_once(&self, unclear: impl Fn(u64) -> bool) -> InnerGuard<'_> {
+        loop {
+            let inner = self.inner.lock();
+            if !unclear(self.word.load(Relaxed)) {
+                return inner;
+            }
+            drop(inner);
+            while unclear(self.word.load(Relaxed)) {
+                relax();
+            }
+        }
     }
 
     /// The grace of `waiter` is over: nobody of the other state gets in ahead of it any more.
     fn shut_door(&self, waiter: &Waiter) {
-        let _inner = self.inner.lock();
+        let s = waiter.state;
+        let _inner = self.inner_once(|w| w & (TELLING | PHASE) == TELLING | phase(s));
         // SAFETY: The inner lock is held.
         unsafe {
-            if !self.is_queued(waiter) {
+            if !waiter.queued.get() {
                 return;
             }
-            self.queue[waiter.state.index()].set_overdue(waiter);
+            self.queue[s.index()].set_overdue(waiter);
         }
-        self.set(shut(waiter.state.other()));
+        self.set(shut(s.other()));
     }
 
     /// Leaves the queue. `false` if that is too late, because the waiter has been granted.
     fn give_up(&self, waiter: &Waiter) -> bool {
         let s = waiter.state;
+        let inner = self.inner_once(|w| w & TELLING != 0);
         let _no_preempt = NoPreempt::new();
-        let inner = self.inner.lock();
         // SAFETY: The inner lock is held.
         let batch = unsafe {
-            if !self.is_queued(waiter) {
+            if !waiter.queued.get() {
                 return false;
             }
             self.queue[s.index()].unlink(waiter);
@@ -526,15 +519,14 @@ impl Raw {
             } else {
                 last
             };
-            // TELLING without a hold there is not.
-            if w & wait(s) == 0 || (holds(w) != 0 && w & (shut(s) | TELLING) != 0) {
+            if w & wait(s) == 0 || (holds(w) != 0 && w & shut(s) != 0) {
                 return Batch::none();
             }
             // SAFETY: The inner lock is held.
             let n = unsafe { self.queue[s.index()].len() };
             let mut new = entered(w & !(wait(s) | shut(s.other())), s, n);
             if n > PART {
-                new = (new | TELLING) ^ turn(s);
+                new |= TELLING;
             }
             match self.word.cmpxchg(w, new, Acquire) {
                 // SAFETY: The inner lock is held. If the batch has a rest, TELLING is set.

@@ -182,6 +182,11 @@ impl Drop for NoPreempt {
     }
 }
 
+/// A moment of waiting for another CPU.
+pub(super) fn relax() {
+    core::hint::spin_loop();
+}
+
 /// How a task waits.
 pub(super) struct Wait {
     since: u64,

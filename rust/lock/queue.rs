@@ -27,10 +27,8 @@ pub(super) const GRANTED: u32 = 2;
 pub(super) struct Waiter {
     next: Shared<*const Waiter>,
     prev: Shared<*const Waiter>,
-    /// Not taken out of the books yet. Of what else that takes to be queued, [`Raw::is_queued`](super::core::Raw) knows.
+    /// In a queue; or, while TELLING is set, in the batch that has not been told.
     pub(super) queued: Shared<bool>,
-    /// The turn of the queue when it came.
-    pub(super) turn: Shared<u64>,
     /// Has waited longer than its grace, and is a reason for a shut door.
     pub(super) overdue: Shared<bool>,
     /// How many are in the queue, if this one is the oldest.
@@ -49,7 +47,6 @@ impl Waiter {
             next: Shared::new(ptr::null()),
             prev: Shared::new(ptr::null()),
             queued: Shared::new(false),
-            turn: Shared::new(0),
             len: Shared::new(0),
             overdues: Shared::new(0),
             overdue: Shared::new(false),
@@ -141,8 +138,9 @@ impl Queue {
         // SAFETY: The inner lock is held, and the queue not empty.
         unsafe {
             waiter.overdue.set(true);
-            let first = &*self.0.get();
-            first.overdues.set(first.overdues.get() + 1);
+            let first = self.0.get();
+            debug_assert!(!first.is_null(), "a waiter of an empty queue is overdue");
+            (*first).overdues.set((*first).overdues.get() + 1);
         }
     }
 
@@ -187,6 +185,7 @@ impl Queue {
         // SAFETY: The inner lock is held, so queued waiters are alive and stay.
         unsafe {
             let (first, next) = (head.get(), waiter.next.get());
+            debug_assert!(!first.is_null(), "a waiter leaves a queue that is empty");
             let len = (*first).len.get() - 1;
             let overdues = (*first).overdues.get() - u64::from(waiter.overdue.get());
             if next == me {
@@ -243,7 +242,7 @@ impl Queue {
                 (*last).next.set(ptr::null());
             }
         }
-        Batch { first, last, rest }
+        Batch { first, rest }
     }
 }
 
@@ -251,12 +250,11 @@ impl Queue {
 ///
 /// # Invariants
 ///
-/// `first` to `last` are a chain that ends with null, and so is `rest`, of waiters whose stage does not say yet that they were
+/// `first` is a chain that ends with null, and so is `rest`, of waiters whose stage does not say yet that they were
 /// granted. They are nobody else's. Those of the first chain are in no book any more.
 #[must_use]
 pub(super) struct Batch {
     first: *const Waiter,
-    last: *const Waiter,
     rest: *const Waiter,
 }
 
@@ -265,7 +263,6 @@ impl Batch {
     pub(super) const fn none() -> Self {
         Self {
             first: ptr::null(),
-            last: ptr::null(),
             rest: ptr::null(),
         }
     }
@@ -273,16 +270,6 @@ impl Batch {
     /// Whether there is no rest.
     pub(super) fn is_last(&self) -> bool {
         self.rest.is_null()
-    }
-
-    /// Puts `other` behind this one, which must be the [last](Self::is_last).
-    pub(super) fn append(&mut self, other: Self) {
-        if !other.first.is_null() {
-            // SAFETY: Those of a batch stay until they were told, and their links are its own.
-            unsafe { (*self.last).next.set(other.first) };
-            self.last = other.last;
-            self.rest = other.rest;
-        }
     }
 
     /// Tells the waiters that they hold the lock, but for the rest, which is returned.

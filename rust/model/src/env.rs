@@ -207,6 +207,11 @@ impl NoPreempt {
     }
 }
 
+/// Nothing can come of going on before another task has done something.
+pub fn relax() {
+    loom::thread::yield_now();
+}
+
 /// A wait with a script: what [`Wait::park`] reports before it really sleeps.
 ///
 /// An event that is reported at once stands for the same event at any later time: between the

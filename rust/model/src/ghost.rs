@@ -160,6 +160,13 @@ pub fn word(old: u64, new: u64) {
             new & TELLING == 0 || holds > 0,
             "the lock is free, and not all of the last batch know that they had it"
         );
+        assert!(
+            holds == 0
+                || new & wait(s) == 0
+                || new & shut(s) == 0
+                || old & (wait(s) | shut(s)) != wait(s),
+            "a door is shut upon somebody who could have entered"
+        );
         for x in [0, 1] {
             assert!(
                 new & shut(x) == 0 || new & wait(1 - x) != 0,
@@ -188,7 +195,7 @@ pub fn word(old: u64, new: u64) {
             if old & wait(s) != 0 && new & wait(s) == 0 {
                 assert!(
                     old & TELLING == 0,
-                    "a batch joins while the last one is being told"
+                    "a batch leaves its queue while another is being told"
                 );
                 let batch: Vec<_> = g.waiting.iter().filter(|w| w.state == s).collect();
                 let sure = batch.iter().filter(|w| !w.quits).count();
@@ -229,7 +236,7 @@ pub fn inner_unlock() {
     with(|g| {
         let s = phase(g.now);
         assert!(
-            g.now < ONE || g.now & wait(s) == 0 || g.now & (shut(s) | TELLING) != 0,
+            g.now < ONE || g.now & wait(s) == 0 || g.now & shut(s) != 0,
             "somebody is left waiting in front of an open door"
         );
     });

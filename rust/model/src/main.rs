@@ -36,7 +36,9 @@ pub enum Until {
     StrictSignal,
     /// The grace ends at some time, and then the signal comes.
     GraceSignal,
-    /// With no grace; the signal comes when there has been a phase, and somebody waits behind the door that is shut.
+    /// With no grace; the signal comes when the first phase is over.
+    StrictSignalLate,
+    /// Likewise, and when somebody waits behind the door that is shut.
     StrictSignalBehind,
 }
 
@@ -84,7 +86,7 @@ const fn first(state: char, hold: usize) -> Step {
 
 use Until::*;
 
-/// The first five find every mutant, and soon.
+/// The first seven find every mutant, and soon.
 const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "door-opens",
@@ -132,23 +134,12 @@ const SCENARIOS: &[Scenario] = &[
         ],
     },
     Scenario {
-        name: "batch",
-        what: "4 tasks, two waiters of one state at once",
-        preemptions: Some(2),
-        tasks: &[
-            &[step('B', Strict)],
-            &[step('A', Open)],
-            &[step('A', Grace)],
-            &[step('B', StrictSignal)],
-        ],
-    },
-    Scenario {
         name: "batch-gives-up",
-        what: "3 tasks, one gives up at any time while its batch, a large one, is being told",
+        what: "3 tasks, one gives up, or its grace ends, at any time while its batch, a large one, is being told",
         preemptions: Some(3),
         tasks: &[
             &[step('B', Strict)],
-            &[step('A', Strict)],
+            &[step('A', Grace)],
             &[step('A', StrictSignal)],
         ],
     },
@@ -160,7 +151,29 @@ const SCENARIOS: &[Scenario] = &[
             &[first('B', 3)],
             &[step('A', Strict), step('A', Open)],
             &[step('A', Strict)],
-            &[step('B', StrictSignalBehind)],
+            &[step('B', StrictSignalBehind), step('B', Strict)],
+        ],
+    },
+    Scenario {
+        name: "batch",
+        what: "4 tasks, two waiters of one state at once",
+        preemptions: Some(2),
+        tasks: &[
+            &[step('B', Strict)],
+            &[step('A', Open)],
+            &[step('A', Grace)],
+            &[step('B', StrictSignal)],
+        ],
+    },
+    Scenario {
+        name: "batch-of-three",
+        what: "4 tasks, two give up at any time from when their batch, of three parts, has been admitted",
+        preemptions: Some(1),
+        tasks: &[
+            &[first('B', 3)],
+            &[step('A', Strict)],
+            &[step('A', StrictSignalLate)],
+            &[step('A', StrictSignalLate)],
         ],
     },
     Scenario {

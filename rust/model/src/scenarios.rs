@@ -47,6 +47,9 @@ impl World {
                 Until::Signal => Wait::new(false, step.spins, SIGNAL),
                 Until::StrictSignal => Wait::new(true, step.spins, SIGNAL),
                 Until::GraceSignal => Wait::new(false, step.spins, GRACE_SIGNAL),
+                Until::StrictSignalLate => {
+                    Wait::new(true, step.spins, SIGNAL).when(|| ghost::phases() >= 2)
+                }
                 Until::StrictSignalBehind => Wait::new(true, step.spins, SIGNAL)
                     .when(|| ghost::phases() >= 2 && ghost::waiting() >= 2),
             };

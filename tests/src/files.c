@@ -20,7 +20,6 @@
 #include <stdatomic.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/statvfs.h>
 #include <sys/wait.h>
@@ -87,19 +86,13 @@ static void *share(size_t len)
 	return p;
 }
 
-/* A child that ends with its parent; 0 in the child. */
+/* A child, 0 in the child, which draws other numbers. */
 static pid_t child(void)
 {
-	pid_t pid;
+	pid_t pid = xfork();
 
-	fflush(stdout);
-	pid = fork();
-	if (pid < 0)
-		die("fork");
-	if (!pid) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (!pid)
 		seed += (uint64_t)getpid() * 7919;
-	}
 	return pid;
 }
 
@@ -2909,15 +2902,10 @@ static bool run(const struct test *t, unsigned int limit)
 {
 	int status;
 	uint64_t t0 = now_ns();
-	pid_t pid;
+	pid_t pid = xfork();
 
-	fflush(stdout);
-	pid = fork();
-	if (pid < 0)
-		die("fork");
 	if (!pid) {
 		setpgid(0, 0);
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		signal(SIGALRM, SIG_DFL);
 		alarm(limit);
 		t->run(t->arg);

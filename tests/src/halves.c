@@ -12,7 +12,6 @@
 #include "async.h"
 #include <signal.h>
 #include <stdatomic.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 
 #define MAXPAGES 64u
@@ -149,13 +148,8 @@ int main(int argc, char **argv)
 	if (!(stx.stx_mask & STATX_DIOALIGN) || !sector || sector > PAGE / 2)
 		die("the device has no sectors smaller than half a page");
 	for (int i = 0; i < 2; i++) {
-		pid_t pid = fork();
-
-		if (pid < 0)
-			die("fork");
-		if (pid)
+		if (xfork())
 			continue;
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (i)
 			write_last();
 		else

@@ -31,7 +31,6 @@
 #include "async.h"
 #include <signal.h>
 #include <stdatomic.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
@@ -455,15 +454,9 @@ static void __attribute__((noreturn)) give_up(const char *why, const char *what)
 
 static pid_t child(void)
 {
-	pid_t pid;
+	pid_t pid = xfork();
 
-	fflush(stdout);
-	pid = fork();
-	if (pid < 0)
-		die("fork");
-	if (!pid)
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-	else
+	if (pid)
 		children[nchildren++] = pid;
 	return pid;
 }

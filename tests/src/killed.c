@@ -11,7 +11,6 @@
  */
 #include "util.h"
 #include <signal.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 
 #define WRITERS 4

@@ -68,11 +68,7 @@ int main(int argc, char **argv)
 		die("fsync");
 	close(fd);
 	for (unsigned int i = 0; i < writers; i++) {
-		pid_t pid = fork();
-
-		if (pid < 0)
-			die("fork");
-		if (pid)
+		if (xfork())
 			continue;
 		fd = xopen(argv[optind + 1], O_RDWR | O_DIRECT);
 		unsigned char *b = xalloc(len);

@@ -11,7 +11,6 @@
  */
 #include "util.h"
 #include <signal.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 
 static void hog(const char *path)
@@ -21,7 +20,6 @@ static void hog(const char *path)
 	unsigned char *m;
 	struct stat st;
 
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (fstat(fd, &st))
 		die("fstat");
 	m = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
@@ -94,9 +92,7 @@ int main(int argc, char **argv)
 	if (write(opt, "0", 1) != 1)
 		die("%s", procs);
 	close(opt);
-	pid = fork();
-	if (pid < 0)
-		die("fork");
+	pid = xfork();
 	if (!pid)
 		hog(argv[optind + 2]);
 

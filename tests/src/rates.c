@@ -25,7 +25,6 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/ioctl.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
@@ -97,13 +96,8 @@ static uint64_t rate(enum what what, const char *path, unsigned int tasks)
 	sh->ready = 0;
 	sh->go = sh->stop = false;
 	for (unsigned int i = 0; i < tasks; i++) {
-		pid_t pid = fork();
-
-		if (pid < 0)
-			die("fork");
-		if (pid)
+		if (xfork())
 			continue;
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (what == WRITES)
 			write_one(path);
 		fault(path, what == STORES);
@@ -259,12 +253,8 @@ static char *name_of(const char *dir, unsigned int i, bool make)
 static void in_child(void (*f)(const char *), const char *arg)
 {
 	int status;
-	pid_t pid;
+	pid_t pid = xfork();
 
-	fflush(stdout);
-	pid = fork();
-	if (pid < 0)
-		die("fork");
 	if (!pid) {
 		f(arg);
 		fflush(stdout);

@@ -21,7 +21,6 @@
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/sendfile.h>
 #include <sys/shm.h>
@@ -212,17 +211,6 @@ static long io(enum engine e, bool write, int fd, void *buf, size_t len, size_t 
 {
 	submit(e, write, fd, buf, len, off, 0);
 	return await(e);
-}
-
-static pid_t xfork(void)
-{
-	pid_t pid;
-
-	fflush(stdout);
-	pid = fork();
-	if (pid < 0)
-		die("fork");
-	return pid;
 }
 
 /* A child that should have ended well. */

@@ -34,7 +34,6 @@
 #include <stdatomic.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 
 #define FILE_PAGES 1280u	/* more than a part of a direct write has */
@@ -62,19 +61,6 @@ static bool failed;
 static bool is(const char *a, const char *b)
 {
 	return !strcmp(a, b);
-}
-
-static pid_t child(void)
-{
-	pid_t pid;
-
-	fflush(stdout);
-	pid = fork();
-	if (pid < 0)
-		die("fork");
-	if (!pid)
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-	return pid;
 }
 
 /* Did `pid` end, in time? */
@@ -240,7 +226,7 @@ static pid_t start_fuse(void)
 	snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=0,group_id=0", fd);
 	if (mkdir(fuse_dir, 0755) || mount("slowbuf", fuse_dir, "fuse", MS_NOSUID | MS_NODEV, options))
 		die("mount of FUSE at %s", fuse_dir);
-	pid = child();
+	pid = xfork();
 	if (!pid)
 		serve_fuse(fd);
 	/* Closed here, the file system ends with its server. */
@@ -543,7 +529,7 @@ static void use_file(bool all)
 	int status;
 
 	for (unsigned int i = 0; i < OTHERS; i++) {
-		pid_t pid = child();
+		pid_t pid = xfork();
 
 		if (!pid) {
 			others[i].work(true);
@@ -569,7 +555,7 @@ static void use_file(bool all)
 static pid_t hammer(void)
 {
 	static const struct other *const some[] = { &others[2], &others[3], &others[4] };
-	pid_t pid = child();
+	pid_t pid = xfork();
 
 	if (pid)
 		return pid;
@@ -685,7 +671,7 @@ int main(int argc, char **argv)
 		other = hammer();
 	}
 
-	pid = child();
+	pid = xfork();
 	if (!pid)
 		writer();
 	deadline = now_ns() + limit * 1000000000ull;

@@ -17,7 +17,6 @@
 #include "util.h"
 #include <signal.h>
 #include <stdatomic.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 
 #define PAGES 256u

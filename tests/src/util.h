@@ -14,7 +14,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
@@ -46,6 +48,20 @@ static UNUSED const char *errname(int err)
 	const char *name = strerrorname_np(err);
 
 	return name ? name : "unknown errno";
+}
+
+/* A child that is killed when its parent ends: 0 in the child. */
+static UNUSED pid_t xfork(void)
+{
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	if (pid < 0)
+		die("fork");
+	if (!pid)
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+	return pid;
 }
 
 /* A number with an optional suffix: k, m, g, or p for pages. */

@@ -139,5 +139,21 @@ picture = figures.Picture("p", "title", "x", "y")
 picture.line("l", [(2, 1.5, 1, 2), (1, 1, 0.5, 2)])
 check("a picture has its points in order", "$d0 << EOD\n1 1 0.5 2\n2 1.5 1 2\nEOD\n" in picture.script(), True)
 
+# Without gnuplot: what is drawn, by one that draws what it was asked for.
+drawn = "".join(
+    f"figure\t{name}\t{s}\t1\t{v}\tIO/s\thigher\n" for name in ("write/4k", "growth/tasks/1", "growth/tasks/2") for s, v in (("raw", 4), ("toyfs", 3))
+)
+with tempfile.TemporaryDirectory() as at:
+    standin = at + "/gnuplot"
+    with open(standin, "w", encoding="utf-8") as f:
+        f.write("#!/bin/sh\necho '<?xml version=\"1.0\"?>'\nexec cat\n")
+    os.chmod(standin, 0o755)
+    status, out = program(drawn + "measured\twrite/4k\nend\n", "--out", at, "--name", "there", "--gnuplot", standin)
+    check("with pictures", (status, sorted(f for f in os.listdir(at) if f.endswith(".svg"))), (0, ["tasks.svg", "writes.svg"]))
+    with open(at + "/tasks.svg", encoding="utf-8") as f:
+        svg = f.read().splitlines()
+    check("a picture says its license behind the line that says that it is XML", (svg[0][:5], svg[1]), ("<?xml", "<!-- SPDX-License-Identifier: GPL-2.0 -->"))
+    check("and what gnuplot made of its points", "1 3 3 3" in svg and "2 3 3 3" in svg, True)
+
 print(f"{passed} passed, {failed} failed, 0 skipped")
 sys.exit(1 if failed else 0)

@@ -135,12 +135,12 @@ const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "batch-gives-up",
-        what: "3 tasks, one gives up, or its grace ends, at any time while its batch, a large one, is being told",
+        what: "3 tasks, one's grace ends, and it gives up, at any time while its batch, a large one, is being told",
         preemptions: Some(3),
         tasks: &[
             &[step('B', Strict)],
-            &[step('A', Grace)],
-            &[step('A', StrictSignal)],
+            &[step('A', Strict)],
+            &[step('A', GraceSignal)],
         ],
     },
     Scenario {

@@ -144,6 +144,11 @@ void vfs_flush_plug(void)
 	}
 }
 
+unsigned long vfs_jiffies(void)
+{
+	return jiffies;
+}
+
 struct address_space *vfs_bdev_mapping(struct block_device *bdev)
 {
 	return bdev->bd_mapping;

@@ -47,6 +47,7 @@ unsigned int vfs_bdev_logical_block_size(struct block_device *bdev);
 unsigned int vfs_bdev_dma_alignment(struct block_device *bdev);
 bool vfs_bdev_writes_through(struct block_device *bdev);
 void vfs_flush_plug(void);
+unsigned long vfs_jiffies(void);
 struct address_space *vfs_bdev_mapping(struct block_device *bdev);
 u64 vfs_huge_encode_dev(dev_t dev);
 

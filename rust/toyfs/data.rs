@@ -16,6 +16,7 @@ use super::{
     extent::{ExtentMap, Mapping},
     hold::Hold,
     inode::InodeData,
+    wanted::FORGOTTEN_MS,
     Inode, InvalidateLock, LockedInode, ToyFs,
 };
 use crate::{
@@ -325,7 +326,8 @@ impl MappingOps for ToyFs {
     }
 
     fn reads(inode: &Inode, pages: RangeInclusive<u64>) {
-        if inode.data().add_lock.is_held(State::Block) {
+        let own = inode.data();
+        if own.add_lock.is_held(State::Block) || own.blocked.is_within(FORGOTTEN_MS) {
             let data = inode.super_block().data();
             data.wanted.missed(inode.ino(), pages);
         }

@@ -22,7 +22,10 @@ impl<'a> Hold<'a> {
         let stats = inode.super_block().data().stats();
         let counted = match guard.state() {
             State::Add => stats.add_holds.count(),
-            State::Block => stats.block_holds.count(),
+            State::Block => {
+                inode.data().blocked.set();
+                stats.block_holds.count()
+            }
         };
         Self { guard, counted }
     }

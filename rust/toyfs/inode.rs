@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     lock::{new_two_state_shared_lock, KeptHold, TwoStateSharedLock},
-    vfs::{might_lock_folio, Attr, NofsScope, Timestamp},
+    vfs::{might_lock_folio, Attr, LastTime, NofsScope, Timestamp},
 };
 use core::{
     convert::Infallible,
@@ -51,6 +51,8 @@ pub(crate) struct InodeData {
     durable_names: Atomic<u64>,
     /// Writes in flight that end behind the end of the file.
     extending: Atomic<u32>,
+    /// When somebody has taken `add_lock` in `Block`.
+    pub(super) blocked: LastTime,
 }
 
 /// What leads to the data of a file, at some moment.
@@ -128,6 +130,7 @@ impl InodeData {
             durable: Atomic::new(0),
             durable_names: Atomic::new(0),
             extending: Atomic::new(0),
+            blocked: LastTime::never(),
         })
     }
 

@@ -34,8 +34,9 @@ const WHILE: Delta = Delta::from_millis(10);
 /// It is doubled so often at most.
 const DOUBLED: u32 = 7;
 
-/// After so long, a loss is a first one again.
-const FORGOTTEN: Delta = Delta::from_millis(10 << (DOUBLED + 1));
+/// After so long, a loss is a first one again, in milliseconds.
+pub(super) const FORGOTTEN_MS: u32 = 10 << (DOUBLED + 1);
+const FORGOTTEN: Delta = Delta::from_millis(FORGOTTEN_MS as i64);
 
 /// Pages of a file that were lost.
 #[derive(Clone, Copy)]
@@ -73,7 +74,8 @@ impl Wanted {
         })
     }
 
-    /// A reader brings in pages of file `ino` while it is written directly. It may be a page of his that was taken away.
+    /// A reader brings in pages of file `ino`, which has been written directly not long ago. It may be a page of his that was
+    /// taken away.
     pub(super) fn missed(&self, ino: u64, pages: RangeInclusive<u64>) {
         self.note(ino, pages, 1);
     }

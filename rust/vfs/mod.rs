@@ -31,6 +31,7 @@ mod inode_lock;
 mod ioend;
 mod iomap;
 mod iov_iter;
+mod last_time;
 mod lockdep;
 mod mapping;
 mod message;
@@ -60,6 +61,7 @@ pub(crate) use self::{
     inode_lock::{InodeLock, InodeLockShared, LockedInode},
     iomap::{Extent, ExtentKind, IomapFlags},
     iov_iter::IovIter,
+    last_time::LastTime,
     lockdep::might_lock_folio,
     mapping::InvalidateLock,
     message::{panic, RateLimit},

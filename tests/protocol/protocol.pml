@@ -296,7 +296,7 @@ inline note_loss(f)
 {
 #ifndef NO_WANTED
 #ifdef MISSED_UNDER_BLOCK
-	/* As data::note_miss(): whether it has or not, but only while somebody holds Block. */
+	/* Only while somebody holds Block. */
 	if
 	:: held[S(f, BLOCK)] > 0 -> losses++
 	:: else

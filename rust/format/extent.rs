@@ -81,11 +81,10 @@ impl Extent {
     }
 }
 
-/// Number of chain blocks that `count` extents need.
-pub fn chain_blocks_for(count: u32) -> u32 {
-    count
-        .saturating_sub(INLINE_EXTENTS as u32)
-        .div_ceil(CHAIN_EXTENTS as u32)
+/// Whether the chain of an inode with `count` extents may have `blocks` blocks: none of them is empty.
+pub fn chain_may_have(blocks: u32, count: u32) -> bool {
+    let chained = count.saturating_sub(INLINE_EXTENTS as u32);
+    (chained.div_ceil(CHAIN_EXTENTS as u32)..=chained).contains(&blocks)
 }
 
 /// Header of a block in an inode's extent chain.
@@ -97,14 +96,12 @@ pub struct ChainHeader {
     pub next: u64,
     /// Extents in this block, from 1 to [`CHAIN_EXTENTS`].
     pub count: u32,
-    /// Position in the chain, from 0.
-    pub seq: u32,
 }
 
 impl ChainHeader {
-    /// Decodes and checks a chain block, which must be number `seq` of inode `owner`'s chain. The
-    /// extents follow through [`Self::extents`].
-    pub fn parse(block: &[u8], owner: u64, seq: u32, seed: u32) -> Result<Self, Corrupt> {
+    /// Decodes and checks a chain block, which must be one of inode `owner`'s. The extents follow through
+    /// [`Self::extents`].
+    pub fn parse(block: &[u8], owner: u64, seed: u32) -> Result<Self, Corrupt> {
         let block = block.get(..BLOCK_SIZE).ok_or(Corrupt("short block"))?;
         if get32(block, 0) != CHAIN_MAGIC {
             return Err(Corrupt("bad extent block magic"));
@@ -116,10 +113,9 @@ impl ChainHeader {
             owner: get64(block, 8),
             next: get64(block, 16),
             count: get32(block, 24),
-            seq: get32(block, 28),
         };
-        if h.owner != owner || h.seq != seq {
-            return Err(Corrupt("extent block of another inode or place"));
+        if h.owner != owner {
+            return Err(Corrupt("extent block of another inode"));
         }
         if h.count == 0 || h.count as usize > CHAIN_EXTENTS {
             return Err(Corrupt("bad number of extents in extent block"));
@@ -147,7 +143,6 @@ impl ChainHeader {
         put64(block, 8, self.owner);
         put64(block, 16, self.next);
         put32(block, 24, self.count);
-        put32(block, 28, self.seq);
         for (record, e) in block
             .get_mut(CHAIN_HEADER..)
             .unwrap_or(&mut [])

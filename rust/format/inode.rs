@@ -5,7 +5,7 @@
 use super::{
     bytes::{get32, get64, put32, put64},
     checksum::checksum,
-    extent::{chain_blocks_for, Extent},
+    extent::{chain_may_have, Extent},
     layout::{
         Corrupt, BLOCK_LOG2, BLOCK_SIZE, CRC_OFFSET, EXTENT_SIZE, INLINE_EXTENTS, INODE_SIZE,
         MAX_BLOCKS, MAX_DIR_BLOCKS, MAX_EXTENTS, MAX_FILE_SIZE, MAX_LINKS, S_IFDIR, S_IFMT,
@@ -29,9 +29,9 @@ pub struct Time {
 ///
 /// # Invariants
 ///
-/// When decoded: `ino` is the number asked for, the type is one that version 1 knows, `nlink` may
+/// When decoded: `ino` is the number asked for, the type is one that is known, `nlink` may
 /// be 0 (unlinked while open when the machine stopped) and is at most [`MAX_LINKS`], `size` is at most [`MAX_FILE_SIZE`], times
-/// are normalised, `extent_count` is at most [`MAX_EXTENTS`] and needs exactly `chain_len` chain
+/// are normalised, `extent_count` is at most [`MAX_EXTENTS`] and may have `chain_len` chain
 /// blocks, `chain_head` is 0 exactly if `chain_len` is, and the inline extents in use are valid,
 /// sorted and disjoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -60,7 +60,7 @@ pub struct Inode {
     pub ctime: Time,
     /// Creation.
     pub btime: Time,
-    /// Device number of a special file; unused in version 1.
+    /// Device number of a special file; unused.
     pub rdev: u32,
     /// Directories: the directory that holds this one (the root: itself). Otherwise 0.
     pub parent: u64,
@@ -165,7 +165,7 @@ impl Inode {
         if inode.extent_count > MAX_EXTENTS {
             return Err(Corrupt("too many extents"));
         }
-        if inode.chain_len != chain_blocks_for(inode.extent_count)
+        if !chain_may_have(inode.chain_len, inode.extent_count)
             || (inode.chain_len == 0) != (inode.chain_head == 0)
         {
             return Err(Corrupt("extent chain does not match the number of extents"));

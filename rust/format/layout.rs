@@ -6,7 +6,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Corrupt(pub &'static str);
 
-/// log2 of the only block size that version 1 knows.
+/// log2 of the only block size that there is.
 pub const BLOCK_LOG2: u32 = 12;
 /// The block size in bytes.
 pub const BLOCK_SIZE: usize = 1 << BLOCK_LOG2;

@@ -30,7 +30,7 @@ mod superblock;
 
 pub use bytes::{get16, get32, get64, put16, put32, put64};
 pub use checksum::{checksum, crc32c, crc32c_update};
-pub use extent::{chain_blocks_for, ChainHeader, Extent};
+pub use extent::{chain_may_have, ChainHeader, Extent};
 pub use inode::{Inode, Time};
 pub use layout::{
     Corrupt, BITS_PER_BLOCK, BLOCK_LOG2, BLOCK_SIZE, CHAIN_EXTENTS, CHAIN_HEADER, EXTENT_SIZE,

@@ -22,7 +22,7 @@ pub enum SuperError {
 }
 
 /// Version of the format that this code reads and writes.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// First eight bytes of a superblock.
 pub const SUPER_MAGIC: [u8; 8] = *b"toyfs\r\n\x1a";
 /// The magic number that statfs(2) reports: "TOYF".
@@ -183,8 +183,14 @@ impl Superblock {
             return Err(Foreign);
         }
         // The version first: another version may keep its checksum elsewhere.
-        if get32(raw, 8) != VERSION {
-            return Err(Unsupported("unknown format version"));
+        match get32(raw, 8) {
+            VERSION => {}
+            1 => {
+                return Err(Unsupported(
+                    "format version 1, and only 2 is known here: make it anew with mkfs.toyfs",
+                ))
+            }
+            _ => return Err(Unsupported("unknown format version")),
         }
         if get32(raw, SB_CRC) != checksum(!0, raw, SB_CRC) {
             return Err(Corrupt("bad superblock checksum"));

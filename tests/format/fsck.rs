@@ -164,7 +164,8 @@ impl Image {
             }
         }
         let rest = extents.get(4..).unwrap_or(&[]);
-        let chunks: Vec<_> = rest.chunks(CHAIN_EXTENTS).collect();
+        // They need not be full.
+        let chunks: Vec<_> = rest.chunks(CHAIN_EXTENTS - 9).collect();
         inode.chain_len = chunks.len() as u32;
         inode.blocks += chunks.len() as u64;
         inode.chain_head = if chunks.is_empty() { 0 } else { self.next };
@@ -174,7 +175,6 @@ impl Image {
                 owner: ino,
                 next: if last { 0 } else { self.next + 1 },
                 count: chunk.len() as u32,
-                seq: i as u32,
             };
             let (at, seed) = (self.next, self.sb.seed());
             header.encode(self.block(at), chunk, seed);
@@ -295,9 +295,12 @@ fn defects() {
             let n = get32(i.block(last), 24);
             put32(i.block(last), 24, n - 1);
         }),
-        ("is not full", |i| {
+        ("bad number of extents", |i| {
             let head = i.chains[0];
-            put32(i.block(head), 24, 168);
+            put32(i.block(head), 24, 0);
+        }),
+        ("does not match the number of extents", |i| {
+            put32(i.raw_inode(BIG), 120, 1000);
         }),
         ("out of order", |i| {
             let head = i.chains[0];

@@ -98,7 +98,7 @@ arguments()
 	local uuid=01234567-89ab-cdef-0123-456789abcdef
 	rm -f img
 	expect 0 Usage mkfs.toyfs --help && expect 0 Usage mkfs.toyfs -h &&
-		expect 0 'format version 1' mkfs.toyfs --version && expect 0 'mkfs.toyfs' mkfs.toyfs -V &&
+		expect 0 'format version 2' mkfs.toyfs --version && expect 0 'mkfs.toyfs' mkfs.toyfs -V &&
 		expect 1 'no device' mkfs.toyfs && expect 1 'unknown option' mkfs.toyfs -x img &&
 		expect 1 'unknown option' mkfs.toyfs --foo img && expect 1 'needs a value' mkfs.toyfs -L &&
 		expect 1 'bad UUID' mkfs.toyfs -U 123 img && expect 1 'bad size' mkfs.toyfs img x &&
@@ -111,7 +111,7 @@ arguments()
 			mkfs.toyfs -fL 01234567890123456789012345678901 img 1M &&
 		expect 0 "^uuid: $uuid" mkfs.toyfs -f -U$uuid -L 'a b' -- img &&
 		[ -z "$(mkfs.toyfs -fq img)" ] || return
-	expect 0 Usage fsck.toyfs --help && expect 0 'format version 1' fsck.toyfs --version &&
+	expect 0 Usage fsck.toyfs --help && expect 0 'format version 2' fsck.toyfs --version &&
 		expect 16 'no device' fsck.toyfs && expect 16 'unknown option' fsck.toyfs -z img &&
 		expect 16 unexpected fsck.toyfs img img && expect 8 'No such file' fsck.toyfs none &&
 		expect 8 'no toyfs superblock' fsck.toyfs /bin/sh && expect 0 clean fsck.toyfs -af img

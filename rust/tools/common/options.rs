@@ -8,7 +8,7 @@ use super::output::Output;
 use std::{env, vec};
 
 /// Shown by `--version`.
-const VERSION: &str = "1 (format version 1)";
+const VERSION: &str = "2 (format version 2)";
 
 /// What a program says of itself.
 pub struct Program {

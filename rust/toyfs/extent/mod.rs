@@ -52,14 +52,12 @@ pub(crate) enum Mapping {
 ///
 /// - `extents` is sorted by file block and disjoint; each satisfies the invariants of [`Extent`].
 /// - `blocks` is the sum of their lengths.
-/// - Between calls, `chain` holds exactly as many blocks as the extents need.
+/// - `chain` says in which block of it each extent is, from number [`INLINE_EXTENTS`] on. Between calls no block of it is empty.
 pub(crate) struct ExtentMap {
     ino: u64,
     extents: KVVec<Extent>,
     blocks: u64,
     chain: Chain,
-    /// The extents before this index are as they are on disk, and if it is `usize::MAX` all are.
-    dirty_from: usize,
     /// The extents before this index are as they were published, and if it is `usize::MAX` all are.
     unpublished_from: usize,
     /// Nothing has changed since they could not be published.
@@ -119,7 +117,6 @@ impl ExtentMap {
             extents: KVVec::new(),
             blocks: 0,
             chain: Chain::new(),
-            dirty_from: 0,
             unpublished_from: 0,
             withheld: false,
             noted: KVVec::new(),
@@ -146,7 +143,6 @@ impl ExtentMap {
         if map.total_blocks() != inode.blocks {
             return Err(fail("number of blocks does not match the extents"));
         }
-        map.dirty_from = usize::MAX;
         Ok(map)
     }
 
@@ -190,10 +186,7 @@ impl ExtentMap {
             *slot = *e;
         }
         let rest = self.extents.get(INLINE_EXTENTS..).unwrap_or(&[]);
-        let from = self.dirty_from.saturating_sub(INLINE_EXTENTS);
-        self.chain.store(io, sb, self.ino, rest, from)?;
-        self.dirty_from = usize::MAX;
-        Ok(())
+        self.chain.store(io, sb, self.ino, rest)
     }
 
     /// Number of data blocks.
@@ -268,8 +261,6 @@ impl ExtentMap {
         let at = self.position(file_block);
         let before = at.checked_sub(1).and_then(|i| self.extents.get(i)).copied();
         let after = self.extents.get(at).copied();
-        // Even an extent that is going to merge with a neighbour is inserted first.
-        self.extents.reserve(1, GFP_KERNEL)?;
         // What was noted for an operation that has come to its end now lies within the file.
         if self.noted.iter().all(|&(_, last)| last <= end) {
             self.noted.truncate(0);
@@ -282,19 +273,38 @@ impl ExtentMap {
             len: len as u32,
             unwritten,
         };
-        let joins =
-            before.is_some_and(|e| adjacent(&e, &new)) || after.is_some_and(|e| adjacent(&new, &e));
-        let stored = self
-            .make_room(io, alloc, usize::from(!joins))
-            .and_then(|()| Ok(self.extents.insert_within_capacity(at, new)?));
+        let (before, after) = (
+            before.filter(|e| adjacent(e, &new)),
+            after.filter(|e| adjacent(&new, e)),
+        );
+        let stored = match (before, after) {
+            (Some(e), _) => {
+                let joined = Extent {
+                    len: e.len + new.len,
+                    ..e
+                };
+                self.set(at.saturating_sub(1), joined);
+                self.coalesce(at.saturating_sub(1), 2);
+                Ok(())
+            }
+            (None, Some(e)) => {
+                let joined = Extent {
+                    len: new.len + e.len,
+                    ..new
+                };
+                self.set(at, joined);
+                Ok(())
+            }
+            (None, None) => self
+                .make_room(io, alloc, at, 1)
+                .and_then(|()| self.insert(at, new)),
+        };
         if let Err(e) = stored {
             // If that fails, it has been reported where it did, and the error is what came first.
             let _ = alloc.free_blocks(io, disk, len);
             return Err(e);
         }
         self.blocks += len;
-        self.touch(at);
-        self.coalesce(at.saturating_sub(1), 3);
         if file_block + len > end {
             match self.noted.last_mut() {
                 Some((_, last)) if *last == file_block => *last += len,
@@ -333,7 +343,8 @@ impl ExtentMap {
         };
         let extra = splits(at, |e, from, _| e.file_block < from)
             + splits(last.saturating_sub(1), |e, _, to| e.end() > to);
-        self.make_room(io, alloc, extra)?;
+        self.make_room(io, alloc, at + 1, extra)?;
+        self.make_room(io, alloc, last, extra)?;
         while let Some(e) = self.extents.get(at).copied() {
             let Some(mut middle) = clip(&e, from, to) else {
                 break;
@@ -385,7 +396,7 @@ impl ExtentMap {
         let head = clip(head, 0, from);
         let tail = clip(tail, to, u64::MAX);
         if last - first == 1 && head.is_some() && tail.is_some() {
-            self.make_room(io, alloc, 1)?;
+            self.make_room(io, alloc, last, 1)?;
         }
         let mut result = Ok(());
         let mut freed = 0;
@@ -428,26 +439,55 @@ impl ExtentMap {
 
     /// Replaces `count` extents from index `at` on by `pieces`. The caller has made room.
     fn replace(&mut self, at: usize, count: usize, pieces: [Option<Extent>; 3]) -> Result {
-        self.touch(at);
         let mut at = at;
         let mut left = count;
         for piece in pieces.into_iter().flatten() {
-            match self.extents.get_mut(at) {
-                Some(slot) if left > 0 => {
-                    *slot = piece;
-                    left -= 1;
-                }
-                _ => self.extents.insert_within_capacity(at, piece)?,
+            if left > 0 {
+                self.set(at, piece);
+                left -= 1;
+            } else {
+                self.insert(at, piece)?;
             }
             at += 1;
         }
-        let len = self.extents.len();
-        let from = at + left;
-        if left > 0 && from <= len {
-            self.extents.copy_within(from.., at);
-            self.extents.truncate(len - left);
-        }
+        self.take_out(at, left);
         Ok(())
+    }
+
+    /// Replaces the extent at index `at`.
+    fn set(&mut self, at: usize, e: Extent) {
+        if let Some(slot) = self.extents.get_mut(at) {
+            *slot = e;
+        }
+        if at >= INLINE_EXTENTS {
+            self.chain.touch(at - INLINE_EXTENTS);
+        }
+        self.unpublish(at);
+    }
+
+    /// Inserts an extent at index `at`. The caller has made room.
+    fn insert(&mut self, at: usize, e: Extent) -> Result {
+        self.extents.insert_within_capacity(at, e)?;
+        if self.extents.len() > INLINE_EXTENTS {
+            // It goes there, or pushes the last one of the inode.
+            self.chain.insert(at.saturating_sub(INLINE_EXTENTS))?;
+        }
+        self.unpublish(at);
+        Ok(())
+    }
+
+    /// Takes `count` extents out, from index `at` on.
+    fn take_out(&mut self, at: usize, count: usize) {
+        let len = self.extents.len();
+        if count == 0 || at + count > len {
+            return;
+        }
+        self.extents.copy_within(at + count.., at);
+        self.extents.truncate(len - count);
+        let chained = |len: usize| len.saturating_sub(INLINE_EXTENTS);
+        let gone = chained(len) - chained(len - count);
+        self.chain.remove(at.saturating_sub(INLINE_EXTENTS), gone);
+        self.unpublish(at);
     }
 
     /// Joins extents among the `count` from index `at` on where possible.
@@ -459,11 +499,13 @@ impl ExtentMap {
             ) else {
                 return;
             };
-            if adjacent(&a, &b) && self.extents.remove(at + 1).is_ok() {
-                if let Some(slot) = self.extents.get_mut(at) {
-                    slot.len = a.len + b.len;
-                }
-                self.touch(at);
+            if adjacent(&a, &b) {
+                self.take_out(at + 1, 1);
+                let joined = Extent {
+                    len: a.len + b.len,
+                    ..a
+                };
+                self.set(at, joined);
             } else {
                 at += 1;
             }
@@ -471,21 +513,30 @@ impl ExtentMap {
     }
 
     /// Notes that the extents from index `at` on change.
-    fn touch(&mut self, at: usize) {
-        self.dirty_from = self.dirty_from.min(at);
+    fn unpublish(&mut self, at: usize) {
         self.unpublished_from = self.unpublished_from.min(at);
         self.withheld = false;
     }
 
-    /// Makes sure that `extra` more extents can be added to the map, and stored. Changes nothing
-    /// that matters if it fails.
-    fn make_room(&mut self, io: &impl BlockIo, alloc: &mut Allocator, extra: usize) -> Result {
+    /// Makes sure that `extra` more extents, two at most, can be added to the map from index `at` on, and stored. Changes
+    /// nothing that matters if it fails.
+    fn make_room(
+        &mut self,
+        io: &impl BlockIo,
+        alloc: &mut Allocator,
+        at: usize,
+        extra: usize,
+    ) -> Result {
         let count = self.extents.len() + extra;
         if count > MAX_EXTENTS as usize {
             return Err(EFBIG);
         }
         self.extents.reserve(extra, GFP_KERNEL)?;
-        let grown = self.chain.grow(io, alloc, count as u32);
+        if extra == 0 || count <= INLINE_EXTENTS {
+            return Ok(());
+        }
+        let place = at.saturating_sub(INLINE_EXTENTS);
+        let grown = self.chain.make_room(io, alloc, place, extra);
         if grown.is_err() {
             // What fails here has been reported.
             let _ = self.trim(io, alloc);
@@ -495,6 +546,6 @@ impl ExtentMap {
 
     /// Frees the chain blocks that the extents do not need.
     fn trim(&mut self, io: &impl BlockIo, alloc: &mut Allocator) -> Result {
-        self.chain.trim(io, alloc, self.extents.len() as u32)
+        self.chain.trim(io, alloc)
     }
 }

@@ -139,7 +139,7 @@ struct InFlight<'a, T: DirectOps + 'a> {
     part: UnsafeCell<bindings::kiocb>,
     work: Opaque<bindings::work_struct>,
     original: *mut bindings::kiocb,
-    buffer: Option<PinnedBuffer>,
+    buffer: PinnedBuffer,
     state: Option<T::InFlight<'a>>,
     /// Whether what was written is to be made durable before the caller's request completes.
     sync: bool,
@@ -150,7 +150,7 @@ struct InFlight<'a, T: DirectOps + 'a> {
 /// Memory for a request that may be left in flight.
 pub(crate) enum DirectMemory<'m, 'i> {
     /// All of a buffer, which is taken, and unpinned when the request has ended, if that is left in flight.
-    Pinned(&'m mut Option<PinnedBuffer>),
+    Pinned(&'m mut PinnedBuffer),
     /// Memory that stays where it is.
     Fixed(&'m mut IovIter<'i>),
 }
@@ -178,17 +178,13 @@ pub(crate) fn direct_rw_later<'a, T: DirectOps + CTables>(
     } else {
         GFP_KERNEL
     };
-    let (mut place, mut fixed) = match memory {
-        DirectMemory::Pinned(place) => (Some(place), None),
-        DirectMemory::Fixed(iter) => (None, Some(iter)),
-    };
     // `fs/backing-file.c` wraps requests in the same way.
     let mut request = KBox::new(
         InFlight::<'a, T> {
             part: UnsafeCell::new(part),
             work: Opaque::uninit(),
             original: iocb.as_raw(),
-            buffer: None,
+            buffer: PinnedBuffer::new(),
             state: Some(state),
             sync: iocb.is_dsync() && !through,
             ret: None,
@@ -196,13 +192,15 @@ pub(crate) fn direct_rw_later<'a, T: DirectOps + CTables>(
         flags,
     )
     .map_err(|_| if flags == GFP_NOWAIT { EAGAIN } else { ENOMEM })?;
-    // The buffer does not move any more, until it is given back.
-    request.buffer = place.as_mut().and_then(|place| place.take());
-    let mut pinned = request.buffer.as_mut().map(PinnedBuffer::whole_iter);
-    let iter: *mut bindings::iov_iter = match (&mut pinned, &mut fixed) {
-        (Some(pinned), _) => pinned,
-        (None, Some(fixed)) => fixed.as_raw(),
-        (None, None) => return Err(EINVAL),
+    let mut pinned;
+    let (mut place, iter): (_, *mut bindings::iov_iter) = match memory {
+        DirectMemory::Pinned(place) => {
+            // The buffer does not move any more, until it is given back.
+            mem::swap(&mut request.buffer, place);
+            pinned = request.buffer.whole_iter();
+            (Some(place), &mut pinned)
+        }
+        DirectMemory::Fixed(iter) => (None, iter.as_raw()),
     };
     // SAFETY: Valid iterator.
     let is_write = unsafe { (*iter).data_source };
@@ -231,8 +229,8 @@ pub(crate) fn direct_rw_later<'a, T: DirectOps + CTables>(
         // SAFETY: Not queued, so `end` is not called: the request is ours again.
         let mut request = unsafe { KBox::from_raw(request) };
         iocb.set_pos(request.part.get_mut().ki_pos);
-        if let Some(place) = place {
-            *place = request.buffer.take();
+        if let Some(place) = &mut place {
+            mem::swap(&mut request.buffer, place);
         }
     }
     ret
@@ -262,10 +260,7 @@ impl<T: DirectOps + CTables> InFlight<'_, T> {
             if let Some(state) = (*this).state.take() {
                 T::direct_ended(state);
             }
-            let memory = match (*this).buffer.as_mut() {
-                Some(buffer) => buffer.unpin(),
-                None => Memory::FreedAnywhere,
-            };
+            let memory = (*this).buffer.unpin();
             if (*this).sync && ret > 0 {
                 (*this).ret = Some(ret);
                 // Where iomap does the same. Not on the mount's own queue: what is synced may wait for that. iomap has

@@ -6,10 +6,7 @@
 
 use super::{errno::from_ssize, iov_iter::IovIter};
 use crate::{bindings, gauge::Gauge};
-use core::{
-    mem::{self, MaybeUninit},
-    ptr, slice,
-};
+use core::{mem::MaybeUninit, ptr, slice};
 use kernel::{alloc::Flags, error::Result, page::PAGE_SIZE, prelude::*};
 
 /// Whom a run of pages of a buffer belongs to.
@@ -140,12 +137,12 @@ const FEW: usize = 8;
 ///
 /// # Invariants
 ///
-/// The first `few_len` elements of `few` are initialised. They, or if there are any those of `many`, describe `bytes`
+/// The first `few_len` elements of `few` are initialised. They, or if `many` is there its elements, describe `bytes`
 /// bytes of pages at least, each pinned once for each page of each element.
 pub(crate) struct PinnedBuffer {
     few: [MaybeUninit<bindings::bio_vec>; FEW],
     few_len: usize,
-    many: KVVec<bindings::bio_vec>,
+    many: Option<KVVec<bindings::bio_vec>>,
     bytes: usize,
     /// Whether it is for reading into.
     destination: bool,
@@ -160,36 +157,47 @@ impl PinnedBuffer {
     /// Elements to make room for at a time.
     const BATCH: usize = 256;
 
+    /// Nothing. To be filled where it stays: it is large.
+    #[inline(always)]
+    pub(crate) const fn new() -> Self {
+        // INVARIANT: Describes nothing.
+        PinnedBuffer {
+            few: [const { MaybeUninit::uninit() }; FEW],
+            few_len: 0,
+            many: None,
+            bytes: 0,
+            destination: false,
+            filled: false,
+        }
+    }
+
     /// Pins the next bytes of `iter`, which moves on: `max` of them, or fewer if it ends or a page cannot be had. Faults
-    /// pages in unless the iterator says otherwise. `flags` are for the memory of a long description.
+    /// pages in unless the iterator says otherwise. `flags` are for the memory of a long description. What was pinned before
+    /// is unpinned.
     ///
-    /// The second value is why it stopped early, if it did: `EINVAL` if the memory is not a user's, or does not begin and end
-    /// where `align_mask` allows it.
+    /// # Errors
+    ///
+    /// Why it stopped early, if it did; what was pinned until then is: `EINVAL` if the memory is not a user's, or does not
+    /// begin and end where `align_mask` allows it.
     pub(crate) fn pin(
+        &mut self,
         iter: &mut IovIter<'_>,
         max: usize,
         align_mask: u32,
         flags: Flags,
-    ) -> (Self, Result) {
-        let mut this = PinnedBuffer {
-            few: [const { MaybeUninit::uninit() }; FEW],
-            few_len: 0,
-            many: KVVec::new(),
-            bytes: 0,
-            destination: !iter.is_source(),
-            filled: false,
-        };
+    ) -> Result {
+        self.unpin_pages();
+        self.many = None;
+        self.destination = !iter.is_source();
         if !iter.is_user_backed() {
             // Nothing would be pinned, nor may it be unpinned.
-            return (this, Err(EINVAL));
+            return Err(EINVAL);
         }
-        while this.bytes < max && !iter.is_empty() {
-            let left = iter.len().min(max - this.bytes);
-            if let Err(e) = this.pin_some(iter, left, align_mask, flags) {
-                return (this, Err(e));
-            }
+        while self.bytes < max && !iter.is_empty() {
+            let left = iter.len().min(max - self.bytes);
+            self.pin_some(iter, left, align_mask, flags)?;
         }
-        (this, Ok(()))
+        Ok(())
     }
 
     /// Pins some of the next `left` bytes.
@@ -200,21 +208,25 @@ impl PinnedBuffer {
         align_mask: u32,
         flags: Flags,
     ) -> Result {
-        let (room, elements) = if self.bytes == 0 {
-            (self.few.as_mut_ptr().cast(), FEW)
-        } else {
-            // A page at least for each, and one more for what does not begin with a page.
-            let elements = (left / PAGE_SIZE + 2).min(Self::BATCH);
-            if self.many.is_empty() {
-                self.many.reserve(self.few_len + elements, flags)?;
+        // A page at least for each, and one more for what does not begin with a page.
+        let elements = (left / PAGE_SIZE + 2).min(Self::BATCH);
+        let (room, elements) = match &mut self.many {
+            None if self.bytes == 0 => (self.few.as_mut_ptr().cast(), FEW),
+            None => {
+                let mut many = KVVec::with_capacity(self.few_len + elements, flags)?;
                 for bv in &self.few[..self.few_len] {
                     // SAFETY: Initialised, by the type invariant; plain data. There is room.
-                    self.many.push(unsafe { *bv.as_ptr() }, flags)?;
+                    many.push(unsafe { *bv.as_ptr() }, flags)?;
                 }
-            } else {
-                self.many.reserve(elements, flags)?;
+                let room = many.spare_capacity_mut().as_mut_ptr().cast();
+                // INVARIANT: It describes the same.
+                self.many = Some(many);
+                (room, elements)
             }
-            (self.many.spare_capacity_mut().as_mut_ptr().cast(), elements)
+            Some(many) => {
+                many.reserve(elements, flags)?;
+                (many.spare_capacity_mut().as_mut_ptr().cast(), elements)
+            }
         };
         let mut n = 0;
         // SAFETY: There is room for `elements`; the function initialises the first `n` of them.
@@ -233,11 +245,10 @@ impl PinnedBuffer {
         // SAFETY: As above.
         count_pinned(unsafe { slice::from_raw_parts(room, n) });
         // INVARIANT: The new elements are initialised, and their pages pinned.
-        if self.bytes == 0 {
-            self.few_len = n;
-        } else {
+        match &mut self.many {
+            None => self.few_len = n,
             // SAFETY: As above.
-            unsafe { self.many.inc_len(n) };
+            Some(many) => unsafe { many.inc_len(n) },
         }
         match from_ssize(ret)? {
             0 => Err(EFAULT),
@@ -249,11 +260,10 @@ impl PinnedBuffer {
     }
 
     fn bvecs(&self) -> &[bindings::bio_vec] {
-        if self.many.is_empty() {
+        match &self.many {
             // SAFETY: Initialised, by the type invariant.
-            unsafe { slice::from_raw_parts(self.few.as_ptr().cast(), self.few_len) }
-        } else {
-            &self.many
+            None => unsafe { slice::from_raw_parts(self.few.as_ptr().cast(), self.few_len) },
+            Some(many) => many,
         }
     }
 
@@ -290,19 +300,18 @@ impl PinnedBuffer {
             bindings::ITER_SOURCE
         };
         let bvecs = self.bvecs();
-        // SAFETY: Initialised next.
-        let mut iter: bindings::iov_iter = unsafe { mem::zeroed() };
-        // SAFETY: The array is valid for as long as the buffer stays.
+        let mut iter = MaybeUninit::uninit();
+        // SAFETY: The array is valid for as long as the buffer stays. The function initialises all of the iterator.
         unsafe {
             bindings::iov_iter_bvec(
-                &mut iter,
+                iter.as_mut_ptr(),
                 direction,
                 bvecs.as_ptr(),
                 bvecs.len(),
                 bytes.min(self.bytes),
-            )
-        };
-        iter
+            );
+            iter.assume_init()
+        }
     }
 
     /// As [`Self::with_iter`], of all that is pinned. It must not be used after the buffer is moved or dropped.
@@ -354,16 +363,18 @@ impl PinnedBuffer {
         if self.filled {
             return Memory::FreedInTask;
         }
-        self.unpin_all();
-        // SAFETY: Looks at the address only.
-        if unsafe { bindings::is_vmalloc_addr(self.many.as_ptr().cast()) } {
-            Memory::FreedInTask
-        } else {
-            Memory::FreedAnywhere
+        self.unpin_pages();
+        match &self.many {
+            // SAFETY: Looks at the address only.
+            Some(many) if unsafe { bindings::is_vmalloc_addr(many.as_ptr().cast()) } => {
+                Memory::FreedInTask
+            }
+            _ => Memory::FreedAnywhere,
         }
     }
 
-    fn unpin_all(&mut self) {
+    /// Leaves the memory of the description.
+    fn unpin_pages(&mut self) {
         for bv in self.bvecs() {
             let pages = pages_of(bv);
             // SAFETY: Pinned by `pin`, once for each page of the element, and not unpinned again.
@@ -371,7 +382,9 @@ impl PinnedBuffer {
             PINNED.add(-(pages as i64));
         }
         // INVARIANT: Describes nothing.
-        self.many.clear();
+        if let Some(many) = &mut self.many {
+            many.clear();
+        }
         self.few_len = 0;
         self.bytes = 0;
         self.filled = false;
@@ -380,7 +393,7 @@ impl PinnedBuffer {
 
 impl Drop for PinnedBuffer {
     fn drop(&mut self) {
-        self.unpin_all();
+        self.unpin_pages();
     }
 }
 

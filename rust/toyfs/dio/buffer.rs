@@ -34,61 +34,16 @@ pub(super) fn align_of(inode: &Inode) -> u64 {
     inode.super_block().device().logical_block_size().into()
 }
 
-/// The memory of a request, or of a window of it.
+/// The memory of a request, or of a window of it. Filled where it stays: it is large.
 pub(super) struct Buffer {
-    /// `None`: the kernel's, or pinned by it, which needs no faults and stays where it is.
-    pinned: Option<PinnedBuffer>,
+    /// What was pinned of a user's.
+    pinned: PinnedBuffer,
+    /// Whether it is a user's. What is the kernel's, or pinned by it, needs no faults and stays where it is.
+    user: bool,
     /// So many bytes of it are there, a multiple of [`align_of`] unless that is all that there was to pin.
     pub(super) bytes: usize,
     /// Why these are not all that were asked for.
     pub(super) short: Option<Error>,
-}
-
-/// Pins up to `want` bytes of `iter`, which stays where it is.
-///
-/// # Errors
-///
-/// `EAGAIN` if `nowait` and not all of it is there; `EFAULT` if nothing of it is; `EINVAL` if a segment is not aligned, wherever
-/// it is; `ENOMEM`.
-pub(super) fn pin(
-    iter: &mut IovIter<'_>,
-    want: usize,
-    inode: &Inode,
-    nowait: bool,
-) -> Result<Buffer> {
-    if !iter.is_user_backed() {
-        return Ok(Buffer {
-            pinned: None,
-            bytes: want,
-            short: None,
-        });
-    }
-    let before = iter.save();
-    let align = inode.super_block().device().dma_alignment();
-    let (pinned, stopped) = if nowait {
-        iter.without_faults(|iter| PinnedBuffer::pin(iter, want, align, GFP_NOWAIT))
-    } else {
-        PinnedBuffer::pin(iter, want, align, GFP_KERNEL)
-    };
-    iter.restore(&before);
-    match stopped {
-        Err(EINVAL) => return Err(EINVAL),
-        Err(_) if nowait => return Err(EAGAIN),
-        _ => {}
-    }
-    let bytes = match stopped {
-        Ok(()) => pinned.len(),
-        // What can be had of a buffer that is not all there is used, in whole units of the device.
-        Err(_) => pinned.len() & (align_of(inode) as usize).wrapping_neg(),
-    };
-    if bytes == 0 {
-        return Err(stopped.err().unwrap_or(EFAULT));
-    }
-    Ok(Buffer {
-        pinned: Some(pinned),
-        bytes,
-        short: stopped.err(),
-    })
 }
 
 /// Whether `owner` has pages of `inode`'s page cache: which.
@@ -108,12 +63,72 @@ fn meet(a: &Pages, b: &Pages) -> bool {
 }
 
 impl Buffer {
+    /// Nothing.
+    #[inline(always)]
+    pub(super) const fn new() -> Self {
+        Self {
+            pinned: PinnedBuffer::new(),
+            user: false,
+            bytes: 0,
+            short: None,
+        }
+    }
+
+    /// Pins up to `want` bytes of `iter`, which stays where it is, instead of what was pinned before.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN` if `nowait` and not all of it is there; `EFAULT` if nothing of it is; `EINVAL` if a segment is not aligned,
+    /// wherever it is; `ENOMEM`.
+    pub(super) fn pin(
+        &mut self,
+        iter: &mut IovIter<'_>,
+        want: usize,
+        inode: &Inode,
+        nowait: bool,
+    ) -> Result {
+        self.user = iter.is_user_backed();
+        self.bytes = want;
+        self.short = None;
+        if !self.user {
+            return Ok(());
+        }
+        let before = iter.save();
+        let align = inode.super_block().device().dma_alignment();
+        let pinned = &mut self.pinned;
+        let stopped = if nowait {
+            iter.without_faults(|iter| pinned.pin(iter, want, align, GFP_NOWAIT))
+        } else {
+            pinned.pin(iter, want, align, GFP_KERNEL)
+        };
+        iter.restore(&before);
+        self.bytes = pinned.len();
+        if let Err(e) = stopped {
+            if e == EINVAL {
+                return Err(EINVAL);
+            }
+            if nowait {
+                return Err(EAGAIN);
+            }
+            // What can be had of a buffer that is not all there is used, in whole units of the device.
+            self.bytes &= (align_of(inode) as usize).wrapping_neg();
+            self.short = Some(e);
+        }
+        if self.bytes == 0 {
+            return Err(self.short.unwrap_or(EFAULT));
+        }
+        Ok(())
+    }
+
+    /// Unpins it.
+    pub(super) fn release(&mut self) {
+        *self = Self::new();
+    }
+
     /// Forgets what is behind the first `bytes`.
     pub(super) fn limit(&mut self, bytes: usize) {
         self.bytes = self.bytes.min(bytes);
-        if let Some(pinned) = &mut self.pinned {
-            pinned.truncate(self.bytes);
-        }
+        self.pinned.truncate(self.bytes);
     }
 
     /// Whether there is nothing else in `iter`.
@@ -123,9 +138,7 @@ impl Buffer {
 
     /// Before [`Self::transfer_later`] of a read, with no lock held.
     pub(super) fn dirty_ahead(&self) {
-        if let Some(pinned) = &self.pinned {
-            pinned.dirty_ahead();
-        }
+        self.pinned.dirty_ahead();
     }
 
     /// Whether some of it is in `pages` of the file. `None` if that cannot be told, and it should be pinned once more: a page
@@ -143,11 +156,12 @@ impl Buffer {
             detached |= owner == PageOwner::Detached;
             pages_of_inode(&owner, inode).is_some_and(|found| meet(&found, pages))
         };
-        let overlap = match &self.pinned {
-            Some(pinned) => pinned.page_owners().any(&mut look),
-            None => iter.page_owners().any(&mut look),
+        let overlap = if self.user {
+            self.pinned.page_owners().any(&mut look)
+        } else {
+            iter.page_owners().any(&mut look)
         };
-        let again = detached && self.pinned.is_some() && attempt + 1 < PIN_ATTEMPTS;
+        let again = detached && self.user && attempt + 1 < PIN_ATTEMPTS;
         (overlap || !again).then_some(overlap)
     }
 
@@ -160,14 +174,13 @@ impl Buffer {
         f: impl FnOnce(&mut IovIter<'_>) -> Result<usize>,
     ) -> Result<usize> {
         let want = want.min(self.bytes - at);
-        let done = match &mut self.pinned {
-            Some(pinned) => pinned.with_iter(at, want, f),
-            None => {
-                let before = iter.save();
-                let done = iter.limited(want, f);
-                iter.restore(&before);
-                done
-            }
+        let done = if self.user {
+            self.pinned.with_iter(at, want, f)
+        } else {
+            let before = iter.save();
+            let done = iter.limited(want, f);
+            iter.restore(&before);
+            done
         }?;
         iter.advance(done);
         Ok(done)
@@ -179,13 +192,11 @@ impl Buffer {
         iter: &mut IovIter<'_>,
         f: impl FnOnce(DirectMemory<'_, '_>) -> Result<usize>,
     ) -> Result<usize> {
-        let done = match &mut self.pinned {
-            Some(_) => f(DirectMemory::Pinned(&mut self.pinned)),
-            None => iter.limited(self.bytes, |iter| f(DirectMemory::Fixed(iter))),
-        }?;
-        if self.pinned.is_some() {
-            iter.advance(done);
+        if !self.user {
+            return iter.limited(self.bytes, |iter| f(DirectMemory::Fixed(iter)));
         }
+        let done = f(DirectMemory::Pinned(&mut self.pinned))?;
+        iter.advance(done);
         Ok(done)
     }
 }
@@ -227,6 +238,7 @@ impl Ahead {
         let id = MappingId::of(inode.mapping());
         marker::with(id, refused.unwrap_or(NONE), |active| {
             let before = from.save();
+            let mut buffer = Buffer::new();
             let result = loop {
                 if from.is_empty() || this.overlaps {
                     break Ok(());
@@ -234,10 +246,10 @@ impl Ahead {
                 if fatal_signal_pending() {
                     break Err(EINTR);
                 }
-                let buffer = pin(from, from.len().min(WINDOW), inode, false);
+                let pinned = buffer.pin(from, from.len().min(WINDOW), inode, false);
                 this.overlaps |= active.refused();
-                let short = match buffer {
-                    Ok(buffer) => {
+                let short = match pinned {
+                    Ok(()) => {
                         this.note(&buffer, inode, pages.as_ref());
                         from.advance(buffer.bytes);
                         buffer.short
@@ -258,10 +270,8 @@ impl Ahead {
     }
 
     fn note(&mut self, buffer: &Buffer, inode: &Inode, pages: Option<&Pages>) {
-        let Some(pinned) = &buffer.pinned else {
-            return;
-        };
-        for found in pinned
+        for found in buffer
+            .pinned
             .page_owners()
             .filter_map(|owner| pages_of_inode(&owner, inode))
         {

@@ -27,7 +27,7 @@ mod part;
 mod retry;
 
 use self::{
-    buffer::{align_of, pages_of, pin, Ahead, Buffer, Pages, NONE, WINDOW},
+    buffer::{align_of, pages_of, Ahead, Buffer, Pages, NONE, WINDOW},
     part::{write_part, End, InFlight, InodeHold, Progress},
 };
 use super::{
@@ -95,7 +95,8 @@ fn read_window(
 ) -> Result<usize> {
     let inode = iocb.inode();
     let stats = inode.super_block().data().stats();
-    let mut buffer = pin(to, want, inode, iocb.is_nowait())?;
+    let mut buffer = Buffer::new();
+    buffer.pin(to, want, inode, iocb.is_nowait())?;
     let later = all && !iocb.is_sync() && buffer.bytes == want;
     if later {
         buffer.dirty_ahead();
@@ -194,12 +195,13 @@ fn write_window(
         MappingId::of(inode.mapping()),
         refused_pages(iocb, from).unwrap_or(NONE),
         |active| {
-            let pinned = pin(from, from.len().min(WINDOW), inode, iocb.is_nowait());
+            let mut buffer = Buffer::new();
+            let pinned = buffer.pin(from, from.len().min(WINDOW), inode, iocb.is_nowait());
             if active.refused() {
                 overlaps();
                 return Err(EFAULT);
             }
-            let mut buffer = pinned?;
+            pinned?;
             let continued = request.begun.is_some();
             let Some(hold) = lock(iocb, from, buffer.bytes, continued)? else {
                 return Ok(Some(Progress {
@@ -220,7 +222,7 @@ fn write_window(
                 };
             if !overlap {
                 request.begun = Some(pages.clone());
-                return write_buffer(iocb, from, hold, buffer, !continued, active).map(Some);
+                return write_buffer(iocb, from, hold, &mut buffer, !continued, active).map(Some);
             }
             match data.selfdio() {
                 SelfDio::Error => {
@@ -228,14 +230,14 @@ fn write_window(
                     Err(EFAULT)
                 }
                 SelfDio::Retry => {
-                    drop(buffer);
+                    buffer.release();
                     retry::drop_pages(inode, pages)?;
                     Ok(None)
                 }
                 SelfDio::Buffered => {
                     overlaps();
                     request.begun = Some(pages.clone());
-                    fall_back(iocb, from, hold, buffer, 0).map(Some)
+                    fall_back(iocb, from, hold, &mut buffer, 0).map(Some)
                 }
             }
         },
@@ -316,7 +318,7 @@ fn write_buffer(
     iocb: &mut Kiocb<'_, ToyFs>,
     from: &mut IovIter<'_>,
     hold: InodeHold<'_>,
-    mut buffer: Buffer,
+    buffer: &mut Buffer,
     first: bool,
     active: &Active,
 ) -> Result<Progress> {
@@ -334,15 +336,7 @@ fn write_buffer(
             break;
         }
         let at = done.bytes;
-        done.add(write_part(
-            iocb,
-            from,
-            &hold,
-            &mut buffer,
-            at,
-            later,
-            active,
-        ));
+        done.add(write_part(iocb, from, &hold, buffer, at, later, active));
     }
     if let Some(End::Busy) = done.end {
         let at = done.bytes;
@@ -362,7 +356,7 @@ fn fall_back(
     iocb: &mut Kiocb<'_, ToyFs>,
     from: &mut IovIter<'_>,
     hold: InodeHold<'_>,
-    mut buffer: Buffer,
+    buffer: &mut Buffer,
     at: usize,
 ) -> Result<Progress> {
     let inode = iocb.inode();

@@ -214,7 +214,14 @@ impl Published {
         let slots = self.slots(self.level.load(Relaxed) as usize)?;
         // None of `ABSENT`: there are never so many slots.
         let slots = slots.get(..self.count.load(Relaxed) as usize)?;
-        let after = slots.partition_point(|slot| slot.file_block.load(Relaxed) <= file_block);
+        let starts_later = |slot: &Slot| slot.file_block.load(Relaxed) > file_block;
+        // Few files have many.
+        let after = if slots.len() <= INLINE_EXTENTS {
+            let later = slots.iter().position(starts_later);
+            later.unwrap_or(slots.len())
+        } else {
+            slots.partition_point(|slot| !starts_later(slot))
+        };
         let before = after.checked_sub(1).and_then(|i| slots.get(i));
         match before.map(Slot::get) {
             Some(e) if e.end() > file_block => Some(Some(e)),

@@ -474,11 +474,6 @@ bool vfs_iov_iter_is_bvec(const struct iov_iter *iter)
 	return iov_iter_is_bvec(iter);
 }
 
-size_t vfs_iov_iter_count(const struct iov_iter *iter)
-{
-	return iov_iter_count(iter);
-}
-
 unsigned int vfs_bvecs_of_iter(const struct iov_iter *iter, const struct bio_vec **bvecs,
 			       size_t *offset)
 {
@@ -535,11 +530,6 @@ struct dentry *vfs_debugfs_create_file(const char *name, struct dentry *parent,
 void vfs_debugfs_remove(struct dentry *dentry)
 {
 	debugfs_remove(dentry);
-}
-
-struct inode *vfs_file_inode(const struct file *file)
-{
-	return file_inode(file);
 }
 
 struct file *vfs_vmf_file(struct vm_fault *vmf)

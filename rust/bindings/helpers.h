@@ -121,7 +121,6 @@ bool vfs_folio_test_dirty(const struct folio *folio);
 /* iov_iter */
 bool vfs_user_backed_iter(const struct iov_iter *iter);
 bool vfs_iov_iter_is_bvec(const struct iov_iter *iter);
-size_t vfs_iov_iter_count(const struct iov_iter *iter);
 unsigned int vfs_bvecs_of_iter(const struct iov_iter *iter, const struct bio_vec **bvecs,
 			       size_t *offset);
 void vfs_iov_iter_truncate(struct iov_iter *iter, u64 count);
@@ -144,7 +143,6 @@ struct dentry *vfs_debugfs_create_file(const char *name, struct dentry *parent,
 void vfs_debugfs_remove(struct dentry *dentry);
 
 /* file, fault, task */
-struct inode *vfs_file_inode(const struct file *file);
 struct file *vfs_vmf_file(struct vm_fault *vmf);
 bool vfs_fatal_signal_pending(void);
 void vfs_cond_resched(void);

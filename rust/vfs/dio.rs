@@ -6,7 +6,7 @@
 
 use super::{
     errno::{from_ssize, to_ssize},
-    file::Kiocb,
+    file::{file_inode, Kiocb},
     fs_type::FsStatics,
     inode::Inode,
     iov_iter::IovIter,
@@ -254,7 +254,7 @@ impl<T: DirectOps + CTables> InFlight<'_, T> {
         unsafe {
             let this = part.cast::<InFlight<'_, T>>();
             let original = (*this).original;
-            let inode = bindings::vfs_file_inode((*original).ki_filp);
+            let inode = file_inode((*original).ki_filp);
             FsStatics::<T>::completes((*inode).i_sb);
             (*original).ki_pos = (*part).ki_pos;
             if let Some(state) = (*this).state.take() {

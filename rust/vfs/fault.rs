@@ -5,6 +5,7 @@
 //! C headers: `include/linux/mm.h`, `include/linux/iomap.h`.
 
 use super::{
+    file::file_inode,
     task::fatal_signal_pending,
     types::{Brand, CTables, Types},
 };
@@ -56,7 +57,7 @@ impl<'a, T: CTables> PageMkwrite<'a, T> {
         // SAFETY: Valid fault, whose file stays open for the call.
         unsafe {
             let file = bindings::vfs_vmf_file(self.0);
-            let inode = bindings::vfs_file_inode(file);
+            let inode = file_inode(file);
             let (sb, mapping) = ((*inode).i_sb, (*inode).i_mapping);
             bindings::vfs_sb_start_pagefault(sb);
             bindings::file_update_time(file);

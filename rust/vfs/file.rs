@@ -18,6 +18,17 @@ use kernel::{
     prelude::*,
 };
 
+/// The inode of an open file. `file_inode()`.
+///
+/// # Safety
+///
+/// `file` must be valid, and opened.
+#[inline]
+pub(super) unsafe fn file_inode(file: *const bindings::file) -> *mut bindings::inode {
+    // SAFETY: By the contract of this function. It stays the same.
+    unsafe { (*file).f_inode }
+}
+
 /// What `fallocate(2)` is to do with a range.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fallocate {
@@ -134,7 +145,7 @@ impl<'a, T: Types> Kiocb<'a, T> {
     pub(crate) fn inode(&self) -> &'a Inode<T> {
         // SAFETY: The file is one of `T`, and open for `'a`: who makes a request keeps the file until the
         // operation has returned, even if the request was completed before.
-        unsafe { Inode::from_raw(bindings::vfs_file_inode(self.get().ki_filp)) }
+        unsafe { Inode::from_raw(file_inode(self.get().ki_filp)) }
     }
 
     /// The position in the file, in bytes.

@@ -39,9 +39,10 @@ impl<'a> IovIter<'a> {
     }
 
     /// Bytes left.
+    #[inline]
     pub(crate) fn len(&self) -> usize {
-        // SAFETY: Valid iterator.
-        unsafe { bindings::vfs_iov_iter_count(self.raw) }
+        // SAFETY: Valid iterator; whatever its kind, the count is there.
+        unsafe { self.raw.__bindgen_anon_1.__bindgen_anon_1.as_ref().count }
     }
 
     /// Whether nothing is left.

@@ -10,6 +10,7 @@ use crate::{
     vfs::{
         directory::{name_of, DirEmitter},
         errno::to_int,
+        file::file_inode,
         inode::Inode,
         inode_lock::LockedInode,
         new_inode::Idmap,
@@ -215,7 +216,7 @@ impl<T: FileSystem> Tables<T> {
             if !bindings::vfs_dir_emit_dots(file, ctx) {
                 return 0;
             }
-            let dir = Inode::from_raw(bindings::vfs_file_inode(file));
+            let dir = Inode::from_raw(file_inode(file));
             to_int(T::iterate(dir, &mut DirEmitter(&mut *ctx)))
         }
     }
@@ -233,7 +234,7 @@ impl<T: FileSystem> Tables<T> {
     ) -> i32 {
         // SAFETY: Valid file of a directory of this file system.
         to_int(T::sync_metadata(unsafe {
-            Inode::from_raw(bindings::vfs_file_inode(file))
+            Inode::from_raw(file_inode(file))
         }))
     }
 }

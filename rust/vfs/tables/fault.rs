@@ -8,6 +8,7 @@ use crate::{
     bindings,
     vfs::{
         fault::{FaultAnswer, PageMkwrite},
+        file::file_inode,
         inode::Inode,
         operations::FileSystem,
     },
@@ -36,7 +37,7 @@ impl<T: FileSystem> Tables<T> {
         // SAFETY: The VMA's file is one of `T`, and open while the locks are held. `filemap_fault()` may
         // drop them, and is the last thing done.
         unsafe {
-            let inode = Inode::from_raw(bindings::vfs_file_inode(bindings::vfs_vmf_file(vmf)));
+            let inode = Inode::from_raw(file_inode(bindings::vfs_vmf_file(vmf)));
             let index = (*vmf).__bindgen_anon_1.pgoff as u64;
             match T::fault(inode, index) {
                 FaultAnswer::Serve => bindings::filemap_fault(vmf),
@@ -53,7 +54,7 @@ impl<T: FileSystem> Tables<T> {
     unsafe extern "C" fn page_mkwrite(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
         // SAFETY: The VMA's file is one of `T` and stays open for the call.
         unsafe {
-            let inode = Inode::<T>::from_raw(bindings::vfs_file_inode(bindings::vfs_vmf_file(vmf)));
+            let inode = Inode::<T>::from_raw(file_inode(bindings::vfs_vmf_file(vmf)));
             if T::check_writable(inode.super_block()).is_err() {
                 return bindings::vm_fault_reason_VM_FAULT_SIGBUS;
             }

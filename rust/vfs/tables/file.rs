@@ -9,7 +9,7 @@ use crate::{
     bindings,
     vfs::{
         errno::to_int,
-        file::{Fallocate, Kiocb},
+        file::{file_inode, Fallocate, Kiocb},
         inode::Inode,
         iov_iter::IovIter,
         operations::FileSystem,
@@ -51,7 +51,7 @@ impl<T: FileSystem> Tables<T> {
         const SEEK_HOLE: i32 = bindings::SEEK_HOLE as i32;
         // SAFETY: Valid file of a regular file of `T`.
         unsafe {
-            let inode = bindings::vfs_file_inode(file);
+            let inode = file_inode(file);
             let found = match whence {
                 SEEK_DATA | SEEK_HOLE => {
                     let ret = bindings::vfs_inode_lock_shared_killable(inode);
@@ -105,7 +105,7 @@ impl<T: FileSystem> Tables<T> {
     ) -> isize {
         // SAFETY: The VFS passes valid objects that are this call's alone.
         unsafe {
-            let inode = Inode::<T>::from_raw(bindings::vfs_file_inode((*iocb).ki_filp));
+            let inode = Inode::<T>::from_raw(file_inode((*iocb).ki_filp));
             if let Err(e) = T::check_writable(inode.super_block()) {
                 return e.to_errno() as isize;
             }
@@ -160,10 +160,7 @@ impl<T: FileSystem> Tables<T> {
             // SAFETY: Valid file of a regular file of `T`.
             unsafe {
                 to_result(bindings::file_write_and_wait_range(file, start, end))?;
-                T::fsync(
-                    Inode::from_raw(bindings::vfs_file_inode(file)),
-                    datasync != 0,
-                )
+                T::fsync(Inode::from_raw(file_inode(file)), datasync != 0)
             }
         };
         to_int(sync())
@@ -181,7 +178,7 @@ impl<T: FileSystem> Tables<T> {
         len: i64,
     ) -> isize {
         // SAFETY: Valid file of a regular file of `T`.
-        let inode = unsafe { Inode::<T>::from_raw(bindings::vfs_file_inode(file)) };
+        let inode = unsafe { Inode::<T>::from_raw(file_inode(file)) };
         let allocate = || -> Result {
             let op = Fallocate::from_mode(mode).ok_or(EOPNOTSUPP)?;
             T::check_writable(inode.super_block())?;

@@ -7,8 +7,8 @@
 use crate::{
     bindings,
     vfs::{
-        dio::DirectWritten, errno::to_int, inode::Inode, iomap::IomapFlags, lockdep::FolioLocked,
-        operations::FileSystem,
+        dio::DirectWritten, errno::to_int, file::file_inode, inode::Inode, iomap::IomapFlags,
+        lockdep::FolioLocked, operations::FileSystem,
     },
 };
 use core::{marker::PhantomData, mem};
@@ -147,7 +147,7 @@ impl<T: FileSystem> Tables<T> {
     ) -> i32 {
         // SAFETY: The request has not completed, so its file is open.
         let (inode, pos) = unsafe {
-            let inode = Inode::<T>::from_raw(bindings::vfs_file_inode((*iocb).ki_filp));
+            let inode = Inode::<T>::from_raw(file_inode((*iocb).ki_filp));
             (inode, (*iocb).ki_pos as u64)
         };
         if size <= 0 {

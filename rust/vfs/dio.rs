@@ -143,7 +143,7 @@ struct InFlight<'a, T: DirectOps + 'a> {
     state: Option<T::InFlight<'a>>,
     /// Whether what was written is to be made durable before the caller's request completes.
     sync: bool,
-    /// Of the caller's request, if it completes in `work`.
+    /// Of the caller's request, if that completes in `work`.
     ret: Option<isize>,
 }
 
@@ -261,10 +261,12 @@ impl<T: DirectOps + CTables> InFlight<'_, T> {
                 T::direct_ended(state);
             }
             let memory = (*this).buffer.unpin();
-            if (*this).sync && ret > 0 {
+            (*this).sync &= ret > 0;
+            if (*this).sync || memory == Memory::DirtiedInTask {
                 (*this).ret = Some(ret);
-                // Where iomap does the same. Not on the mount's own queue: what is synced may wait for that. iomap has
-                // made this one before it left the first request in flight.
+                // Where iomap does the same, before the caller is told. Not here, even if this is a task: others may wait for
+                // it to dispatch their requests, and one of those may hold the lock of a page. Not on the mount's own queue:
+                // what is waited for may wait for that. iomap has made this one before it left the first request in flight.
                 bindings::vfs_queue_work((*(*inode).i_sb).s_dio_done_wq, (*this).work.get());
                 return;
             }
@@ -292,7 +294,8 @@ impl<T: DirectOps + CTables> InFlight<'_, T> {
         }
     }
 
-    /// Does what the end of a request has left: makes it durable and completes it, or frees what described it.
+    /// Does what the end of a request has left: marks what was read into dirty, makes durable what was written, completes
+    /// the request; or frees what described it.
     ///
     /// # Safety
     ///
@@ -303,11 +306,13 @@ impl<T: DirectOps + CTables> InFlight<'_, T> {
         // flight.
         unsafe {
             let this = KBox::from_raw(this.cast::<InFlight<'_, T>>());
-            let (original, ret) = (this.original, this.ret);
+            let (original, ret, sync) = (this.original, this.ret, this.sync);
             drop(this);
-            if let Some(ret) = ret {
-                let ret = bindings::vfs_generic_write_sync(original, ret);
-                Self::complete(original, to_ssize(from_ssize(ret)));
+            if let Some(mut ret) = ret {
+                if sync {
+                    ret = to_ssize(from_ssize(bindings::vfs_generic_write_sync(original, ret)));
+                }
+                Self::complete(original, ret);
             }
         }
     }

@@ -352,16 +352,16 @@ impl PinnedBuffer {
         })
     }
 
-    /// Unpins the pages, in any context, if that can be done in it: in an interrupt, what has been read into and was written
-    /// back meanwhile cannot be marked dirty again.
+    /// Unpins the pages, in any context, unless one of them has been read into and was written back meanwhile: it must be
+    /// marked dirty again, before anybody takes the read for complete, and that waits for its lock.
     ///
-    /// Says whether the value must be dropped where sleeping is allowed.
+    /// Says what is left to do.
     pub(super) fn unpin(&mut self) -> Memory {
         if self.filled && self.is_dirty() {
             self.filled = false;
         }
         if self.filled {
-            return Memory::FreedInTask;
+            return Memory::DirtiedInTask;
         }
         self.unpin_pages();
         match &self.many {
@@ -397,11 +397,13 @@ impl Drop for PinnedBuffer {
     }
 }
 
-/// Where a piece of memory may be freed.
+/// What is left to do with pinned memory and its description: to drop the value, and where.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Memory {
     /// In every context.
     FreedAnywhere,
-    /// Where sleeping is allowed.
+    /// Where sleeping is allowed, at any time.
     FreedInTask,
+    /// Where sleeping is allowed, and nobody waits for this task, before the request is complete.
+    DirtiedInTask,
 }

@@ -262,6 +262,25 @@ impl DirOps for ToyFs {
         Ok(new)
     }
 
+    fn link(dir: &LockedInode, name: &[u8], inode: &LockedInode) -> Result {
+        if name.len() > dir::NAME_MAX {
+            return Err(ENAMETOOLONG);
+        }
+        let kind = FileType::from_mode(inode.mode().into()).ok_or(EINVAL)?;
+        let io = &dir.super_block().change()?;
+        let _names = dir.super_block().data().change_names();
+        // The link first: there must never be an entry too many.
+        inode.inc_nlink();
+        let added =
+            InodeData::store(inode).and_then(|()| add_entry(io, dir, name, inode.ino(), kind));
+        match added {
+            Ok(()) => inode.touch_ctime(),
+            Err(_) => inode.drop_nlink(),
+        }
+        inode.mark_dirty();
+        added
+    }
+
     fn unlink(dir: &LockedInode, name: &[u8], inode: &LockedInode) -> Result {
         let io = &dir.super_block().change()?;
         let _names = dir.super_block().data().change_names();

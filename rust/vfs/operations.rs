@@ -120,6 +120,9 @@ pub(crate) trait DirOps: Types {
         mode: u16,
     ) -> Result<NewInode<'a, Self>>;
 
+    /// Makes `name`, which is not there, one more entry of `inode`, which is no directory and has fewer links than there may be.
+    fn link(dir: &LockedInode<Self>, name: &[u8], inode: &LockedInode<Self>) -> Result;
+
     /// Removes the entry of a regular file.
     fn unlink(dir: &LockedInode<Self>, name: &[u8], inode: &LockedInode<Self>) -> Result;
 

@@ -32,6 +32,7 @@ impl<T: FileSystem> Tables<T> {
         bindings::inode_operations {
             lookup: Some(Self::lookup),
             create: Some(Self::create),
+            link: Some(Self::link),
             unlink: Some(Self::unlink),
             mkdir: Some(Self::mkdir),
             rmdir: Some(Self::rmdir),
@@ -122,6 +123,32 @@ impl<T: FileSystem> Tables<T> {
         match unsafe { Self::make(idmap, dir, dentry, mode | bindings::S_IFDIR as u16) } {
             Ok(()) => ptr::null_mut(),
             Err(e) => e.to_ptr(),
+        }
+    }
+
+    /// `->link()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
+    unsafe extern "C" fn link(
+        old_dentry: *mut bindings::dentry,
+        dir: *mut bindings::inode,
+        dentry: *mut bindings::dentry,
+    ) -> i32 {
+        // SAFETY: The VFS passes valid objects of one mount, and holds both inodes' locks; the old dentry is positive, the
+        // new one ours, its name stable.
+        unsafe {
+            let inode = bindings::vfs_d_inode(old_dentry);
+            let dir = LockedInode::from_raw(dir);
+            let linked = T::check_writable(dir.super_block())
+                .and_then(|()| T::link(dir, name_of(dentry), LockedInode::from_raw(inode)));
+            if linked.is_ok() {
+                // The dentry takes over the reference.
+                bindings::ihold(inode);
+                bindings::d_instantiate(dentry, inode);
+            }
+            to_int(linked)
         }
     }
 

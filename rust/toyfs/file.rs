@@ -24,10 +24,11 @@ use kernel::prelude::*;
 impl FileOps for ToyFs {
     fn read(iocb: &mut Kiocb<'_, ToyFs>, to: &mut IovIter<'_>) -> Result<usize> {
         if iocb.is_direct() {
-            dio::read(iocb, to)
-        } else {
-            iocb.buffered_read(to)
+            return dio::read(iocb, to);
         }
+        let read = iocb.buffered_read(to);
+        Self::got(iocb.inode());
+        read
     }
 
     fn write(iocb: &mut Kiocb<'_, ToyFs>, from: &mut IovIter<'_>) -> Result<usize> {
@@ -50,7 +51,9 @@ impl FileOps for ToyFs {
             }
             inode.modified(iocb)?;
             zero_up_to(&inode, iocb.pos())?;
-            buffered_write(&inode, iocb, from)?
+            let written = buffered_write(&inode, iocb, from);
+            Self::got(&inode);
+            written?
         };
         iocb.write_sync(written)
     }
@@ -102,6 +105,10 @@ impl FileOps for ToyFs {
         FaultAnswer::Refuse
     }
 
+    fn got(inode: &Inode) {
+        inode.super_block().data().wanted.got(inode.ino());
+    }
+
     fn page_mkwrite<'a>(inode: &Inode, fault: PageMkwrite<'a, ToyFs>) -> FaultResult<'a> {
         fault.serialised(|fault| match Hold::take(inode, State::Add) {
             Ok(_add) => {
@@ -110,6 +117,8 @@ impl FileOps for ToyFs {
                 if result.is_gone() {
                     let data = inode.super_block().data();
                     data.wanted.lost(inode.ino(), index);
+                } else {
+                    Self::got(inode);
                 }
                 result
             }

@@ -9,11 +9,14 @@
 //!
 //! So his losses are counted, and after some of them direct writes of that page leave it in the cache for a while: they go
 //! through the cache ([`End::Busy`](super::dio)), as they do where a page cannot be dropped. Each loss doubles the while, so
-//! it comes to be longer than the device takes for a read. It need not be asked for back: it ends.
+//! it comes to be longer than the device takes for a read. The while ends when he has got his page, or by itself.
+//!
+//! A loss is not seen as such. What is seen is that a task reads pages into the cache once more which it has read in before, and
+//! has not come to the end of its access since ([`Wanted::got`]). Who does come to it has lost nothing, however often he comes.
 
 use core::ops::RangeInclusive;
 use kernel::{
-    new_spinlock,
+    current, new_spinlock,
     prelude::*,
     sync::{
         atomic::{Atomic, Relaxed},
@@ -22,7 +25,7 @@ use kernel::{
     time::{Delta, Instant, Monotonic},
 };
 
-/// As many places are kept in mind; the one that was not lost for the longest time is forgotten for another one.
+/// As many tasks are kept in mind.
 const PLACES: usize = 32;
 
 /// As often a reader may find his page gone.
@@ -38,10 +41,13 @@ const DOUBLED: u32 = 7;
 pub(super) const FORGOTTEN_MS: u32 = 10 << (DOUBLED + 1);
 const FORGOTTEN: Delta = Delta::from_millis(FORGOTTEN_MS as i64);
 
-/// Pages of a file that were lost.
+/// What a task is about to get from a file.
 #[derive(Clone, Copy)]
 struct Place {
+    /// The task.
+    pid: i32,
     ino: u64,
+    /// The pages that it has read in each time.
     first: u64,
     last: u64,
     losses: u32,
@@ -49,6 +55,10 @@ struct Place {
 }
 
 impl Place {
+    fn is_fresh(&self) -> bool {
+        self.at.elapsed().as_nanos() < FORGOTTEN.as_nanos()
+    }
+
     /// Whether the pages are to be left in the cache.
     fn is_spared(&self) -> bool {
         let doubled = self.losses.checked_sub(LOSSES).map(|n| n.min(DOUBLED));
@@ -59,7 +69,7 @@ impl Place {
 /// The pages of a mount that somebody loses.
 #[pin_data]
 pub(super) struct Wanted {
-    /// Whether there may be pages to be left in the cache.
+    /// Whether there may be any.
     any: Atomic<bool>,
     #[pin]
     places: SpinLock<[Option<Place>; PLACES]>,
@@ -74,41 +84,75 @@ impl Wanted {
         })
     }
 
-    /// A reader brings in pages of file `ino`, which has been written directly not long ago. It may be a page of his that was
-    /// taken away.
+    /// The current task brings in pages of file `ino`, which has been written directly not long ago. It may be a page of its
+    /// own that was taken away.
     pub(super) fn missed(&self, ino: u64, pages: RangeInclusive<u64>) {
         self.note(ino, pages, 1);
     }
 
-    /// Page `index` was taken away from somebody who was about to store to it.
+    /// Page `index` was taken away from the current task, which was about to store to it.
     pub(super) fn lost(&self, ino: u64, index: u64) {
         self.note(ino, index..=index, LOSSES);
     }
 
-    fn note(&self, ino: u64, pages: RangeInclusive<u64>, losses: u32) {
-        let (first, last) = pages.into_inner();
+    /// The current task has got from file `ino` what it wanted. In any context that is a task's own.
+    #[inline]
+    pub(super) fn got(&self, ino: u64) {
+        if self.any.load(Relaxed) {
+            self.forget(ino);
+        }
+    }
+
+    #[cold]
+    fn forget(&self, ino: u64) {
+        let pid = current!().pid();
         let mut places = self.places.lock();
-        let known = places
-            .iter_mut()
-            .flatten()
-            .find(|p| p.ino == ino && p.first == first);
-        if let Some(place) = known {
-            let fresh = place.at.elapsed().as_nanos() < FORGOTTEN.as_nanos();
-            place.losses = if fresh { place.losses } else { 0 }.saturating_add(losses);
-            place.last = last;
-            place.at = Instant::now();
-        } else {
-            let age = |p: &Option<Place>| p.map_or(i64::MAX, |p| p.at.elapsed().as_nanos());
-            if let Some(oldest) = places.iter_mut().max_by_key(|p| age(p)) {
-                *oldest = Some(Place {
-                    ino,
-                    first,
-                    last,
-                    losses,
-                    at: Instant::now(),
-                });
+        for place in places.iter_mut() {
+            if place.is_some_and(|p| p.pid == pid && p.ino == ino) {
+                *place = None;
             }
         }
+        if places.iter().all(Option::is_none) {
+            self.any.store(false, Relaxed);
+        }
+    }
+
+    fn note(&self, ino: u64, pages: RangeInclusive<u64>, losses: u32) {
+        let pid = current!().pid();
+        let (first, last) = pages.into_inner();
+        let mut new = Place {
+            pid,
+            ino,
+            first,
+            last,
+            losses,
+            at: Instant::now(),
+        };
+        let mut places = self.places.lock();
+        // Its own, or a free one, or the oldest of those that have not lost much: who has is not put off by others.
+        let rank = |p: &Option<Place>| match p {
+            Some(p) if p.pid == pid => (0, 0),
+            None => (1, 0),
+            Some(p) if !p.is_spared() => (2, -p.at.elapsed().as_nanos()),
+            Some(_) => (3, 0),
+        };
+        let Some(slot) = places.iter_mut().min_by_key(|p| rank(p)) else {
+            return;
+        };
+        match slot {
+            Some(p) if p.pid == pid => {
+                // One that has gone on to other pages has not lost those before.
+                if p.ino == ino && p.first <= last && first <= p.last && p.is_fresh() {
+                    new.losses = new.losses.saturating_add(p.losses);
+                    // What is read ahead with it is not wanted.
+                    new.first = first.max(p.first);
+                    new.last = last.min(p.last);
+                }
+            }
+            Some(p) if p.is_spared() => return,
+            _ => {}
+        }
+        *slot = Some(new);
         self.any.store(true, Relaxed);
     }
 
@@ -122,7 +166,7 @@ impl Wanted {
         let places = self.places.lock();
         let (mut any, mut spared) = (false, false);
         for place in places.iter().flatten() {
-            any |= place.at.elapsed().as_nanos() < FORGOTTEN.as_nanos();
+            any |= place.is_fresh();
             spared |= place.ino == ino
                 && place.first <= *pages.end()
                 && place.last >= *pages.start()

@@ -42,7 +42,7 @@ impl<T: Types> Inode<T> {
 
     /// Drops the pages with the bytes `pos..=last` from the cache, all that are not dirty; `EBUSY` if some are.
     /// Wraps `invalidate_inode_pages2_range()`.
-    pub(super) fn drop_clean_pages(&self, pos: u64, last: u64) -> Result {
+    pub(crate) fn drop_clean_pages(&self, pos: u64, last: u64) -> Result {
         // SAFETY: Valid mapping.
         to_result(unsafe {
             bindings::invalidate_inode_pages2_range(

@@ -178,6 +178,9 @@ pub(crate) trait FileOps: Types {
     /// The answer is all: serving a fault may drop those locks, and with them go VMA, file and inode.
     fn fault(inode: &Inode<Self>, index: u64) -> FaultAnswer;
 
+    /// The current task has loaded or spliced from the page cache of the file what it wanted, or has failed to. Must not sleep.
+    fn got(inode: &Inode<Self>);
+
     /// A page of a shared mapping is about to become writable. To be answered by
     /// [`PageMkwrite::serve`] or [`PageMkwrite::refuse`].
     fn page_mkwrite<'a>(inode: &Inode<Self>, fault: PageMkwrite<'a, Self>) -> FaultResult<'a>;

@@ -373,7 +373,7 @@ fn fall_back(
             lock
         }
     };
-    let want = buffer.bytes - at;
+    let (pos, want) = (iocb.pos(), buffer.bytes - at);
     let bytes = buffer.with_iter(from, at, want, |from| {
         // The file may have become shorter while the lock was not held.
         let written = locked
@@ -381,6 +381,10 @@ fn fall_back(
             .and_then(|()| zero_up_to(&locked, iocb.pos()))
             .and_then(|()| buffered_write(&locked, iocb, from));
         iocb.direct_fallback(from, written)
+    });
+    // What has not reached the device is not to be read, any more than on the direct way. What is in use stays.
+    let bytes = bytes.inspect_err(|_| {
+        let _ = locked.drop_clean_pages(pos, pos + want as u64 - 1);
     })?;
     Ok(Progress {
         bytes,

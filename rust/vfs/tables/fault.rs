@@ -14,6 +14,7 @@ use crate::{
     },
 };
 use core::{marker::PhantomData, mem};
+use kernel::ffi::c_ulong;
 
 /// The table of the mappings of files of `T`.
 pub(in crate::vfs) struct Tables<T>(PhantomData<T>);
@@ -22,7 +23,7 @@ impl<T: FileSystem> Tables<T> {
     pub(in crate::vfs) const VM_OPS: bindings::vm_operations_struct =
         bindings::vm_operations_struct {
             fault: Some(Self::fault),
-            map_pages: Some(bindings::filemap_map_pages),
+            map_pages: Some(Self::map_pages),
             page_mkwrite: Some(Self::page_mkwrite),
             // SAFETY: All zeroes is a table of absent operations.
             ..unsafe { mem::zeroed() }
@@ -35,14 +36,41 @@ impl<T: FileSystem> Tables<T> {
     /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn fault(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
         // SAFETY: The VMA's file is one of `T`, and open while the locks are held. `filemap_fault()` may
-        // drop them, and is the last thing done.
+        // drop them, but not if it returns a locked page. (A task that is going to store has not got yet what it wants.)
         unsafe {
             let inode = Inode::from_raw(file_inode(bindings::vfs_vmf_file(vmf)));
             let index = (*vmf).__bindgen_anon_1.pgoff as u64;
-            match T::fault(inode, index) {
-                FaultAnswer::Serve => bindings::filemap_fault(vmf),
-                FaultAnswer::Refuse => bindings::vm_fault_reason_VM_FAULT_SIGBUS,
+            if T::fault(inode, index) == FaultAnswer::Refuse {
+                return bindings::vm_fault_reason_VM_FAULT_SIGBUS;
             }
+            let loads = (*vmf).flags & bindings::VFS_FAULT_FLAG_WRITE == 0;
+            let ret = bindings::filemap_fault(vmf);
+            if loads && ret & bindings::vm_fault_reason_VM_FAULT_LOCKED != 0 {
+                T::got(inode);
+            }
+            ret
+        }
+    }
+
+    /// `->map_pages()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
+    unsafe extern "C" fn map_pages(
+        vmf: *mut bindings::vm_fault,
+        start: c_ulong,
+        end: c_ulong,
+    ) -> bindings::vm_fault_t {
+        // SAFETY: The VMA's file is one of `T`, and stays open for the call.
+        unsafe {
+            let ret = bindings::filemap_map_pages(vmf, start, end);
+            if ret & bindings::vm_fault_reason_VM_FAULT_NOPAGE != 0 {
+                T::got(Inode::<T>::from_raw(file_inode(bindings::vfs_vmf_file(
+                    vmf,
+                ))));
+            }
+            ret
         }
     }
 

@@ -216,7 +216,11 @@ impl<T: FileSystem> Tables<T> {
         len: usize,
         flags: u32,
     ) -> isize {
-        // SAFETY: Passed through; the file is open.
-        unsafe { bindings::filemap_splice_read(file, pos, pipe, len, flags) }
+        // SAFETY: Passed through; the file is one of `T`, and open.
+        unsafe {
+            let ret = bindings::filemap_splice_read(file, pos, pipe, len, flags);
+            T::got(Inode::<T>::from_raw(file_inode(file)));
+            ret
+        }
     }
 }

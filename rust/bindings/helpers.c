@@ -323,6 +323,11 @@ void vfs_folio_lock(struct folio *folio)
 	folio_lock(folio);
 }
 
+bool vfs_folio_trylock(struct folio *folio)
+{
+	return folio_trylock(folio);
+}
+
 #ifdef CONFIG_LOCKDEP
 /* Stands for the locks of all folios. */
 static struct lockdep_map vfs_folio_map = STATIC_LOCKDEP_MAP_INIT("folio_lock", &vfs_folio_map);

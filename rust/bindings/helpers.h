@@ -87,6 +87,7 @@ bool vfs_dir_emit_dots(struct file *file, struct dir_context *ctx);
 /* address_space, folio */
 struct folio *vfs_grab_folio(struct address_space *mapping, pgoff_t index);
 void vfs_folio_lock(struct folio *folio);
+bool vfs_folio_trylock(struct folio *folio);
 void vfs_folio_map_acquire(bool found);
 void vfs_folio_map_release(void);
 void vfs_folio_put(struct folio *folio);

@@ -326,21 +326,32 @@ impl PinnedBuffer {
     }
 
     /// Before a request that reads into the buffer and ends in any context: marks the pages dirty, so that the end of the
-    /// request need not, as a rule. May wait for whoever holds their locks.
-    pub(crate) fn dirty_ahead(&self) {
-        if !self.destination {
-            return;
-        }
-        for bv in self.bvecs() {
+    /// request need not, as a rule. Waits for whoever holds their locks, unless `nowait` says that it must not.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN` if `nowait`, and one of them is locked. Others are dirty then, as if they had been read into.
+    pub(crate) fn dirty_ahead(&self, nowait: bool) -> Result {
+        let mut locked = false;
+        for bv in self.bvecs().iter().filter(|_| self.destination) {
             // SAFETY: The pages are pinned.
             unsafe {
                 folios_of(bv, |folio| {
-                    bindings::vfs_folio_lock(folio);
+                    if !nowait {
+                        bindings::vfs_folio_lock(folio);
+                    } else if !bindings::vfs_folio_trylock(folio) {
+                        locked = true;
+                        return;
+                    }
                     bindings::folio_mark_dirty(folio);
                     bindings::folio_unlock(folio);
                 })
             }
         }
+        if locked {
+            return Err(EAGAIN);
+        }
+        Ok(())
     }
 
     fn is_dirty(&self) -> bool {

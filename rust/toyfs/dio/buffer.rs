@@ -137,8 +137,8 @@ impl Buffer {
     }
 
     /// Before [`Self::transfer_later`] of a read, with no lock held.
-    pub(super) fn dirty_ahead(&self) {
-        self.pinned.dirty_ahead();
+    pub(super) fn dirty_ahead(&self, nowait: bool) -> Result {
+        self.pinned.dirty_ahead(nowait)
     }
 
     /// Whether some of it is in `pages` of the file. `None` if that cannot be told, and it should be pinned once more: a page

@@ -99,7 +99,7 @@ fn read_window(
     buffer.pin(to, want, inode, iocb.is_nowait())?;
     let later = all && !iocb.is_sync() && buffer.bytes == want;
     if later {
-        buffer.dirty_ahead();
+        buffer.dirty_ahead(iocb.is_nowait())?;
     }
     let _lock = lock_shared(iocb)?;
     let counted = stats.direct_in_flight.count();

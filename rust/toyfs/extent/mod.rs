@@ -74,6 +74,14 @@ fn adjacent(a: &Extent, b: &Extent) -> bool {
         && a.len.checked_add(b.len).is_some()
 }
 
+/// The one extent that `a` and `b`, which are [`adjacent`], become.
+fn joined(a: &Extent, b: &Extent) -> Extent {
+    Extent {
+        len: a.len + b.len,
+        ..*a
+    }
+}
+
 /// The part of `e` within `from..to`, if there is one.
 fn clip(e: &Extent, from: u64, to: u64) -> Option<Extent> {
     let start = e.file_block.max(from);
@@ -279,20 +287,12 @@ impl ExtentMap {
         );
         let stored = match (before, after) {
             (Some(e), _) => {
-                let joined = Extent {
-                    len: e.len + new.len,
-                    ..e
-                };
-                self.set(at.saturating_sub(1), joined);
+                self.set(at.saturating_sub(1), joined(&e, &new));
                 self.coalesce(at.saturating_sub(1), 2);
                 Ok(())
             }
             (None, Some(e)) => {
-                let joined = Extent {
-                    len: new.len + e.len,
-                    ..new
-                };
-                self.set(at, joined);
+                self.set(at, joined(&new, &e));
                 Ok(())
             }
             (None, None) => self
@@ -501,11 +501,7 @@ impl ExtentMap {
             };
             if adjacent(&a, &b) {
                 self.take_out(at + 1, 1);
-                let joined = Extent {
-                    len: a.len + b.len,
-                    ..a
-                };
-                self.set(at, joined);
+                self.set(at, joined(&a, &b));
             } else {
                 at += 1;
             }

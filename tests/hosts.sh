@@ -155,11 +155,11 @@ touch "$k/Makefile"
 says "KDIR that was not built" "not configured and built" 1 scripts/preflight "$k"
 mkdir -p "$k/include/config"
 touch "$k/Module.symvers"
-printf 'CONFIG_%s=y\n' MODULES FS_IOMAP >"$k/include/config/auto.conf"
+printf 'CONFIG_%s=y\n' MODULES FS_IOMAP JBD2 >"$k/include/config/auto.conf"
 says "a kernel without Rust" "scripts/config -e RUST && make olddefconfig" 2 scripts/preflight "$k"
 says "make modules for it" "^make: " 3 make KDIR="$k" modules
 tally "it said why" grep -q "this kernel has no CONFIG_RUST" "$dir/out"
-printf 'CONFIG_%s=y\n' MODULES FS_IOMAP RUST >"$k/include/config/auto.conf"
+printf 'CONFIG_%s=y\n' MODULES FS_IOMAP JBD2 RUST >"$k/include/config/auto.conf"
 echo 'CONFIG_RUSTC_VERSION_TEXT="rustc 1.85.1"' >>"$k/include/config/auto.conf"
 program rustc 'echo "rustc 1.85.1"'
 program bindgen ''

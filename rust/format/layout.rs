@@ -39,6 +39,10 @@ pub const MAX_DIR_BLOCKS: u64 = 1 << 16;
 pub const MAX_BLOCKS: u64 = 1 << 36;
 /// Largest number of inodes in a filesystem.
 pub const MAX_INODES: u64 = 1 << 32;
+/// Least length of the journal in blocks, the superblock of it included: jbd2 takes no shorter one.
+pub const MIN_JOURNAL_BLOCKS: u64 = 1024;
+/// Greatest length of the journal in blocks: 1 GiB. A replay has to read all of it.
+pub const MAX_JOURNAL_BLOCKS: u64 = 1 << 18;
 /// Bits in one bitmap block.
 pub const BITS_PER_BLOCK: u64 = (BLOCK_SIZE * 8) as u64;
 

@@ -6,7 +6,8 @@ use super::{
     bytes::{bytes, get32, get64, put, put32, put64},
     checksum::{checksum, crc32c_update},
     layout::{
-        BITS_PER_BLOCK, BLOCK_LOG2, INODES_PER_BLOCK, INODE_SIZE, MAX_BLOCKS, MAX_INODES, ROOT_INO,
+        BITS_PER_BLOCK, BLOCK_LOG2, INODES_PER_BLOCK, INODE_SIZE, MAX_BLOCKS, MAX_INODES,
+        MAX_JOURNAL_BLOCKS, MIN_JOURNAL_BLOCKS, ROOT_INO,
     },
 };
 
@@ -44,8 +45,29 @@ pub const RO_COMPAT_SUPPORTED: u64 = 0;
 pub enum State {
     /// Unmounted in good order.
     Clean,
-    /// Mounted for writing, or was when the machine stopped.
+    /// Mounted for writing, or was when the machine stopped: the journal makes it good.
     Dirty,
+    /// An error of metadata was met, which no journal makes good: `fsck.toyfs` has to be run.
+    Errors,
+}
+
+impl State {
+    /// All there are.
+    const ALL: [Self; 3] = [Self::Clean, Self::Dirty, Self::Errors];
+
+    /// The state word.
+    fn word(self) -> u32 {
+        match self {
+            Self::Clean => 1,
+            Self::Dirty => 2,
+            Self::Errors => 3,
+        }
+    }
+
+    /// The state for a state word, if there is one.
+    fn from_word(word: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.word() == word)
+    }
 }
 
 /// A contiguous range of blocks.
@@ -70,7 +92,8 @@ impl Region {
 ///
 /// When it comes from [`Superblock::parse`]: the regions lie in the order of their fields, do not
 /// overlap, end at or before `data.start`, are as long as the numbers of blocks and inodes demand,
-/// and `data` ends at or before `total_blocks`.
+/// the journal is as long as jbd2 and [`MAX_JOURNAL_BLOCKS`] demand, and `data` ends at or before
+/// `total_blocks`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Superblock {
     /// Features that may be ignored.
@@ -85,11 +108,14 @@ pub struct Superblock {
     pub inode_count: u64,
     /// Bitmap of used inodes.
     pub inode_bitmap: Region,
+    /// Bitmap of orphans: inodes that have no links, but were still open, or blocks behind their end that
+    /// are still to be freed.
+    pub orphans: Region,
     /// Bitmap of used blocks.
     pub block_bitmap: Region,
     /// Inode table.
     pub inode_table: Region,
-    /// Reserved for a journal.
+    /// The journal, jbd2's.
     pub journal: Region,
     /// Blocks for data, directories and extent chains.
     pub data: Region,
@@ -99,7 +125,7 @@ pub struct Superblock {
     pub root_ino: u64,
     /// When the filesystem was made, seconds since 1970.
     pub mkfs_time: i64,
-    /// Clean or dirty.
+    /// Clean, dirty, or with errors.
     pub state: State,
     /// Identity of the filesystem; also seeds its checksums.
     pub uuid: [u8; 16],
@@ -111,9 +137,8 @@ pub struct Superblock {
 const SB_STATE: usize = 160;
 /// Offset of the checksum in the superblock.
 const SB_CRC: usize = SUPER_SIZE - 4;
-/// Values of the state word.
-const STATE_CLEAN: u32 = 1;
-const STATE_DIRTY: u32 = 2;
+/// Offsets of the regions in the superblock, in the order in which they lie on disk.
+const SB_REGIONS: [usize; 6] = [56, 216, 72, 88, 104, 120];
 
 impl Superblock {
     /// Number of bitmap blocks for `bits` bits.
@@ -121,16 +146,37 @@ impl Superblock {
         bits.div_ceil(BITS_PER_BLOCK)
     }
 
-    /// Lays out a new filesystem without a journal: `total_blocks` blocks and `inodes` inodes,
-    /// rounded up to fill the last block of the inode table. Identity and time are left zero.
+    /// How long the journal of a filesystem of `total_blocks` blocks is to be: what mke2fs gives one of that
+    /// size. `None` if it is too small for one.
+    pub fn journal_blocks(total_blocks: u64) -> Option<u64> {
+        const KI: u64 = 1024;
+        match total_blocks {
+            n if n < 2 * KI => None,
+            n if n < 32 * KI => Some(MIN_JOURNAL_BLOCKS),
+            n if n < 256 * KI => Some(4 * KI),
+            n if n < 512 * KI => Some(8 * KI),
+            n if n < 4096 * KI => Some(16 * KI),
+            n if n < 8192 * KI => Some(32 * KI),
+            n if n < 16384 * KI => Some(64 * KI),
+            n if n < 32768 * KI => Some(128 * KI),
+            _ => Some(MAX_JOURNAL_BLOCKS),
+        }
+    }
+
+    /// Lays out a new filesystem: `total_blocks` blocks, `inodes` inodes, rounded up to fill the last block of the
+    /// inode table, and a journal of `journal_blocks` blocks. (0: none, which only tests can use.) Identity
+    /// and time are left zero.
     ///
     /// `None` if the numbers are out of range or leave less than `MIN_DATA` blocks for data.
-    pub fn layout(total_blocks: u64, inodes: u64) -> Option<Self> {
+    pub fn layout(total_blocks: u64, inodes: u64, journal_blocks: u64) -> Option<Self> {
         // A root directory, a file, and something to put into it.
         const MIN_DATA: u64 = 8;
 
         let inode_count = inodes.checked_next_multiple_of(INODES_PER_BLOCK)?;
         if total_blocks > MAX_BLOCKS || inode_count == 0 || inode_count > MAX_INODES {
+            return None;
+        }
+        if journal_blocks != 0 && !Self::journal_fits(journal_blocks) {
             return None;
         }
         let mut at = 1;
@@ -140,8 +186,13 @@ impl Superblock {
             Region { start, len }
         };
         let inode_bitmap = region(Self::bitmap_blocks(inode_count));
+        let orphans = region(inode_bitmap.len);
         let block_bitmap = region(Self::bitmap_blocks(total_blocks));
         let inode_table = region(inode_count / INODES_PER_BLOCK);
+        let journal = match journal_blocks {
+            0 => Region::default(),
+            len => region(len),
+        };
         let backup = total_blocks.checked_sub(1)?;
         let data = Region {
             start: at,
@@ -157,9 +208,10 @@ impl Superblock {
             total_blocks,
             inode_count,
             inode_bitmap,
+            orphans,
             block_bitmap,
             inode_table,
-            journal: Region::default(),
+            journal,
             data,
             backup,
             root_ino: ROOT_INO,
@@ -205,26 +257,24 @@ impl Superblock {
         if get32(raw, 164) != INODE_SIZE as u32 {
             return Err(Unsupported("inode size is not 256"));
         }
-        let state = match get32(raw, SB_STATE) {
-            STATE_CLEAN => State::Clean,
-            STATE_DIRTY => State::Dirty,
-            _ => return Err(Corrupt("bad state")),
-        };
-        let region = |off| Region {
-            start: get64(raw, off),
-            len: get64(raw, off + 8),
-        };
+        let state = State::from_word(get32(raw, SB_STATE)).ok_or(Corrupt("bad state"))?;
+        let [inode_bitmap, orphans, block_bitmap, inode_table, journal, data] =
+            SB_REGIONS.map(|off| Region {
+                start: get64(raw, off),
+                len: get64(raw, off + 8),
+            });
         let sb = Self {
             compat: get64(raw, 16),
             ro_compat: get64(raw, 24),
             incompat,
             total_blocks: get64(raw, 40),
             inode_count: get64(raw, 48),
-            inode_bitmap: region(56),
-            block_bitmap: region(72),
-            inode_table: region(88),
-            journal: region(104),
-            data: region(120),
+            inode_bitmap,
+            orphans,
+            block_bitmap,
+            inode_table,
+            journal,
+            data,
             backup: get64(raw, 136),
             root_ino: get64(raw, 144),
             mkfs_time: get64(raw, 152) as i64,
@@ -238,7 +288,7 @@ impl Superblock {
 
     /// Decodes a superblock like [`Self::parse`], and also one that was torn when its state changed: the state
     /// and the checksum lie in different sectors of 512 bytes, of which one was written. Such a one is
-    /// dirty. Says whether it was torn.
+    /// dirty, or has errors if either state says so. Says whether it was torn.
     pub fn parse_torn(raw: &[u8]) -> Result<(Self, bool), SuperError> {
         let error = match Self::parse(raw) {
             Ok(sb) => return Ok((sb, false)),
@@ -247,20 +297,25 @@ impl Superblock {
         let Some(raw) = raw.first_chunk::<SUPER_SIZE>() else {
             return Err(error);
         };
+        let Some(word) = State::from_word(get32(raw, SB_STATE)) else {
+            return Err(error);
+        };
         let mut other = *raw;
-        match get32(raw, SB_STATE) {
-            STATE_CLEAN => put32(&mut other, SB_STATE, STATE_DIRTY),
-            STATE_DIRTY => put32(&mut other, SB_STATE, STATE_CLEAN),
-            _ => return Err(error),
-        }
-        match Self::parse(&other) {
-            Ok(mut sb) => {
-                sb.state = State::Dirty;
-                Ok((sb, true))
+        for sealed in State::ALL.into_iter().filter(|&state| state != word) {
+            put32(&mut other, SB_STATE, sealed.word());
+            match Self::parse(&other) {
+                Ok(mut sb) => {
+                    sb.state = match [word, sealed].contains(&State::Errors) {
+                        true => State::Errors,
+                        false => State::Dirty,
+                    };
+                    return Ok((sb, true));
+                }
+                Err(SuperError::Unsupported(why)) => return Err(SuperError::Unsupported(why)),
+                Err(_) => {}
             }
-            Err(SuperError::Unsupported(why)) => Err(SuperError::Unsupported(why)),
-            Err(_) => Err(error),
         }
+        Err(error)
     }
 
     /// Decodes the copy of the superblock, found in `block`, the last one of its device. `None` unless it is
@@ -279,6 +334,23 @@ impl Superblock {
             || bytes::<16>(raw, 168) == self.uuid
     }
 
+    /// Whether a journal may be so long.
+    fn journal_fits(blocks: u64) -> bool {
+        (MIN_JOURNAL_BLOCKS..=MAX_JOURNAL_BLOCKS).contains(&blocks)
+    }
+
+    /// The regions, in the order in which they lie on disk.
+    fn regions(&self) -> [Region; 6] {
+        [
+            self.inode_bitmap,
+            self.orphans,
+            self.block_bitmap,
+            self.inode_table,
+            self.journal,
+            self.data,
+        ]
+    }
+
     /// Checks the numbers against each other.
     fn check_geometry(&self) -> Result<(), &'static str> {
         if self.total_blocks > MAX_BLOCKS {
@@ -288,17 +360,7 @@ impl Superblock {
             return Err("bad number of inodes");
         }
         let mut end = 1; // Block 0 holds the superblock.
-        for r in [
-            self.inode_bitmap,
-            self.block_bitmap,
-            self.inode_table,
-            self.journal,
-            self.data,
-        ] {
-            // An absent journal has no place either.
-            if r == Region::default() {
-                continue;
-            }
+        for r in self.regions() {
             if r.start < end || r.len > self.total_blocks {
                 return Err("regions overlap");
             }
@@ -308,10 +370,14 @@ impl Superblock {
             return Err("region out of range");
         }
         if self.inode_bitmap.len != Self::bitmap_blocks(self.inode_count)
+            || self.orphans.len != self.inode_bitmap.len
             || self.block_bitmap.len != Self::bitmap_blocks(self.total_blocks)
             || self.inode_table.len != self.inode_count.div_ceil(INODES_PER_BLOCK)
         {
             return Err("region length does not match its contents");
+        }
+        if !Self::journal_fits(self.journal.len) {
+            return Err("bad length of the journal");
         }
         if self.data.len == 0 {
             return Err("no data blocks");
@@ -345,16 +411,9 @@ impl Superblock {
         put64(raw, 32, self.incompat);
         put64(raw, 40, self.total_blocks);
         put64(raw, 48, self.inode_count);
-        let regions = [
-            self.inode_bitmap,
-            self.block_bitmap,
-            self.inode_table,
-            self.journal,
-            self.data,
-        ];
-        for (i, r) in regions.iter().enumerate() {
-            put64(raw, 56 + i * 16, r.start);
-            put64(raw, 64 + i * 16, r.len);
+        for (off, r) in SB_REGIONS.into_iter().zip(self.regions()) {
+            put64(raw, off, r.start);
+            put64(raw, off + 8, r.len);
         }
         put64(raw, 136, self.backup);
         put64(raw, 144, self.root_ino);
@@ -368,11 +427,7 @@ impl Superblock {
     /// Changes the state in an encoded superblock and renews its checksum. All else, including
     /// what this version does not know about, is kept.
     pub fn set_state(raw: &mut [u8; SUPER_SIZE], state: State) {
-        let word = match state {
-            State::Clean => STATE_CLEAN,
-            State::Dirty => STATE_DIRTY,
-        };
-        put32(raw, SB_STATE, word);
+        put32(raw, SB_STATE, state.word());
         let crc = checksum(!0, raw, SB_CRC);
         put32(raw, SB_CRC, crc);
     }

@@ -16,7 +16,8 @@ use std::{
 
 use toyfs_format::{
     bits, dir, Extent, Inode, Region, Superblock, Time, BITS_PER_BLOCK, BLOCK_LOG2, BLOCK_SIZE,
-    LABEL_LEN, MAX_BLOCKS, MAX_INODES, ROOT_INO, SUPER_MAGIC, SUPER_OFFSET, SUPER_SIZE, S_IFDIR,
+    LABEL_LEN, MAX_BLOCKS, MAX_INODES, MAX_JOURNAL_BLOCKS, MIN_JOURNAL_BLOCKS, ROOT_INO,
+    SUPER_MAGIC, SUPER_OFFSET, SUPER_SIZE, S_IFDIR,
 };
 use toyfs_tools::{
     arguments, format_label, format_uuid, mount_point, parse_uuid, Device, Output, Program,
@@ -30,6 +31,8 @@ of 4096 bytes or, with one of the suffixes K, M, G, T, in bytes; an image file i
 grown to that size.
 
   -f          overwrite what looks like another filesystem
+  -J MIB      size of the journal in MiB, from 4 to 1024 (default: 4 to 1024, by the size of the
+              filesystem)
   -L LABEL    volume label, at most 32 bytes
   -N INODES   number of inodes (default: one for every 16 KiB)
   -U UUID     use this UUID rather than a random one
@@ -51,6 +54,8 @@ const O_EXCL: i32 = 0o200;
 const BYTES_PER_INODE: u64 = 16384;
 /// Default for very small filesystems.
 const MIN_INODES: u64 = 64;
+/// Blocks of a mebibyte.
+const MIB: u64 = 1 << (20 - BLOCK_LOG2);
 /// Superblocks of other filesystems are in one of the first so many blocks. They are erased.
 const ERASED_BLOCKS: usize = 17;
 
@@ -64,6 +69,8 @@ struct Options {
     quiet: bool,
     label: [u8; LABEL_LEN],
     inodes: Option<u64>,
+    /// Length of the journal in blocks.
+    journal: Option<u64>,
     uuid: Option<[u8; 16]>,
 }
 
@@ -78,6 +85,20 @@ fn parse_size(text: &str) -> Option<u64> {
     };
     let number: u64 = text[..text.len() - 1].parse().ok()?;
     Some(number.checked_mul(1 << shift)? >> BLOCK_LOG2)
+}
+
+/// Parses the size of the journal.
+fn parse_journal(text: &str) -> Result<u64, String> {
+    let mib: u64 = text
+        .parse()
+        .map_err(|_| format!("bad size of the journal: {text}"))?;
+    let (least, most) = (MIN_JOURNAL_BLOCKS / MIB, MAX_JOURNAL_BLOCKS / MIB);
+    if !(least..=most).contains(&mib) {
+        return Err(format!(
+            "a journal of {mib} MiB: it has to be one of {least} to {most} MiB"
+        ));
+    }
+    Ok(mib * MIB)
 }
 
 /// Parses the command line. `Ok(None)`: it was answered already.
@@ -95,6 +116,7 @@ fn parse_args(args: Vec<String>) -> Result<Option<Options>, String> {
                     .ok_or(format!("label is longer than {LABEL_LEN} bytes"))?
                     .copy_from_slice(label.as_bytes());
             }
+            'J' => options.journal = Some(parse_journal(&letters.value(letter)?)?),
             'N' => {
                 let text = letters.value(letter)?;
                 let number = text.parse().ok().filter(|&n: &u64| n > 0);
@@ -254,6 +276,7 @@ fn write_filesystem(dev: &Device, sb: &Superblock, now: Time) -> io::Result<()> 
     write_bitmap(dev, sb.inode_bitmap, |i| {
         i <= ROOT_INO || i >= sb.inode_count
     })?;
+    write_bitmap(dev, sb.orphans, |_| false)?;
     write_bitmap(dev, sb.block_bitmap, |i| {
         i <= root_block || i >= sb.data.end()
     })?;
@@ -299,6 +322,36 @@ fn write_filesystem(dev: &Device, sb: &Superblock, now: Time) -> io::Result<()> 
     dev.sync()
 }
 
+/// How many inodes and blocks of journal a filesystem of `blocks` blocks is to have. `None` if it is too small.
+fn counts(options: &Options, blocks: u64) -> Option<(u64, u64)> {
+    let inodes = options
+        .inodes
+        .unwrap_or((blocks / (BYTES_PER_INODE / BLOCK_SIZE as u64)).clamp(MIN_INODES, MAX_INODES));
+    let journal = options
+        .journal
+        .or_else(|| Superblock::journal_blocks(blocks))?;
+    Some((inodes, journal))
+}
+
+/// Lays out a filesystem of `blocks` blocks. `None` if it is too small.
+fn layout(options: &Options, blocks: u64) -> Option<Superblock> {
+    let (inodes, journal) = counts(options, blocks)?;
+    Superblock::layout(blocks, inodes, journal)
+}
+
+/// The least size in blocks of a filesystem that is like that.
+fn least(options: &Options) -> u64 {
+    let (mut too_few, mut enough) = (0, MAX_BLOCKS);
+    while enough - too_few > 1 {
+        let blocks = too_few + (enough - too_few) / 2;
+        match layout(options, blocks) {
+            Some(_) => enough = blocks,
+            None => too_few = blocks,
+        }
+    }
+    enough
+}
+
 /// Does it all.
 fn run(options: &Options) -> Result<(), String> {
     let name = options.device.display();
@@ -324,17 +377,15 @@ fn run(options: &Options) -> Result<(), String> {
             "{name}: too large, the limit is {MAX_BLOCKS} blocks"
         ));
     }
-    let inodes = match options.inodes {
-        Some(n) if n > MAX_INODES => {
-            return Err(format!("too many inodes, the limit is {MAX_INODES}"))
-        }
-        Some(n) => n,
-        None => (blocks / (BYTES_PER_INODE / BLOCK_SIZE as u64)).clamp(MIN_INODES, MAX_INODES),
-    };
-    let mut sb = Superblock::layout(blocks, inodes).ok_or(format!(
-        "{name}: too small, {blocks} blocks of {BLOCK_SIZE} bytes leave no room for files \
-         beside {inodes} inodes"
-    ))?;
+    if options.inodes.is_some_and(|n| n > MAX_INODES) {
+        return Err(format!("too many inodes, the limit is {MAX_INODES}"));
+    }
+    let mut sb = layout(options, blocks).ok_or_else(|| {
+        format!(
+            "{name}: too small: has {blocks} blocks of {BLOCK_SIZE} bytes, and needs at least {}",
+            least(options)
+        )
+    })?;
     sb.mkfs_time = now.sec;
     sb.label = options.label;
     sb.uuid = match options.uuid {
@@ -345,8 +396,8 @@ fn run(options: &Options) -> Result<(), String> {
     if !options.quiet {
         let mut output = Output::default();
         output.line(format_args!(
-            "{name}: toyfs, {} blocks of {BLOCK_SIZE} bytes, {} inodes, {} blocks for data",
-            sb.total_blocks, sb.inode_count, sb.data.len
+            "{name}: toyfs, {} blocks of {BLOCK_SIZE} bytes, {} inodes, {} blocks of journal, {} for data",
+            sb.total_blocks, sb.inode_count, sb.journal.len, sb.data.len
         ));
         output.line(format_args!("label: {}", format_label(&sb.label)));
         output.line(format_args!("uuid: {}", format_uuid(&sb.uuid)));

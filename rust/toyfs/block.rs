@@ -55,7 +55,7 @@ pub(crate) mod memory {
     impl Memory {
         /// A device with the bitmaps of a new filesystem, which is described as well.
         pub(crate) fn new(total_blocks: u64) -> Result<(Self, Superblock)> {
-            let sb = Superblock::layout(total_blocks, 64).ok_or(EINVAL)?;
+            let sb = Superblock::layout(total_blocks, 64, 0).ok_or(EINVAL)?;
             let mut blocks = KVVec::from_elem(0, total_blocks as usize * BLOCK_SIZE, GFP_KERNEL)?;
             let mut fill = |at: Region, used: &dyn Fn(u64) -> bool| {
                 let base = at.start as usize * BLOCK_SIZE;

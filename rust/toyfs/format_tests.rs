@@ -32,7 +32,7 @@ mod structures {
 
     #[test]
     fn superblock() -> Result {
-        let mut sb = Superblock::layout(40_000, 100).ok_or(EINVAL)?;
+        let mut sb = Superblock::layout(40_000, 100, 1024).ok_or(EINVAL)?;
         let mut raw = [0; SUPER_SIZE];
         sb.encode(&mut raw);
         assert!(Superblock::parse(&raw) == Ok(sb));

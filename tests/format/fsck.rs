@@ -5,7 +5,7 @@
 //! They build a filesystem in memory that has something of everything, and damage it.
 
 use super::*;
-use std::{io, panic, time::Instant};
+use std::{collections::BTreeMap, io, panic, time::Instant};
 use toyfs_format::{
     checksum,
     dir::{self, FileType},
@@ -13,7 +13,7 @@ use toyfs_format::{
     BITS_PER_BLOCK, BLOCK_SIZE, CHAIN_EXTENTS, SUPER_OFFSET, SUPER_SIZE, S_IFDIR, S_IFREG,
 };
 
-const TOTAL: u64 = 1024;
+const TOTAL: u64 = 2048;
 const BIG: u64 = 4;
 const DIR: u64 = 5;
 const DEEP: u64 = 6;
@@ -41,7 +41,9 @@ impl Random {
 /// An image, and where its parts are.
 #[derive(Clone)]
 struct Image {
-    data: Vec<u8>,
+    /// The blocks that are not all zeroes.
+    blocks: BTreeMap<u64, [u8; BLOCK_SIZE]>,
+    total: u64,
     sb: Superblock,
     next: u64,
     chains: Vec<u64>,
@@ -50,18 +52,18 @@ struct Image {
 
 impl Disk for Image {
     fn blocks(&self) -> u64 {
-        (self.data.len() / BLOCK_SIZE) as u64
+        self.total
     }
 
     fn read(&self, block: u64, buf: &mut [u8]) -> io::Result<()> {
-        let at = block as usize * BLOCK_SIZE;
-        match self.data.get(at..at + buf.len()) {
-            Some(data) => {
-                buf.copy_from_slice(data);
-                Ok(())
-            }
-            None => Err(io::ErrorKind::UnexpectedEof.into()),
+        if block >= self.total {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        match self.blocks.get(&block) {
+            Some(data) => buf.copy_from_slice(&data[..buf.len()]),
+            None => buf.fill(0),
+        }
+        Ok(())
     }
 }
 
@@ -76,10 +78,11 @@ impl Image {
     /// - 6: `dir/deep`, a directory without a block
     /// - 2 again, as `dir/link`
     fn new() -> Self {
-        let mut sb = Superblock::layout(TOTAL, 64).unwrap();
+        let mut sb = Superblock::layout(TOTAL, 64, 1024).unwrap();
         sb.uuid = *b"0123456789abcdef";
         let mut image = Self {
-            data: vec![0; TOTAL as usize * BLOCK_SIZE],
+            blocks: BTreeMap::new(),
+            total: TOTAL,
             sb,
             next: sb.data.start,
             chains: Vec::new(),
@@ -115,8 +118,18 @@ impl Image {
         image
     }
 
+    fn array(&mut self, block: u64) -> &mut [u8; BLOCK_SIZE] {
+        assert!(block < self.total);
+        self.blocks.entry(block).or_insert([0; BLOCK_SIZE])
+    }
+
     fn block(&mut self, block: u64) -> &mut [u8] {
-        &mut self.data[block as usize * BLOCK_SIZE..][..BLOCK_SIZE]
+        self.array(block)
+    }
+
+    /// The bytes from `at` on, to the end of their block.
+    fn bytes(&mut self, at: usize) -> &mut [u8] {
+        &mut self.block((at / BLOCK_SIZE) as u64)[at % BLOCK_SIZE..]
     }
 
     fn raw_inode(&mut self, ino: u64) -> &mut [u8] {
@@ -371,13 +384,13 @@ fn defects() {
             let block = i.dirs[0];
             i.set_bit(region, block, false);
         }),
-        ("block bitmap: 1023+1 in use, but marked free", |i| {
+        ("block bitmap: 2047+1 in use, but marked free", |i| {
             let region = i.sb.block_bitmap;
             i.set_bit(region, TOTAL - 1, false);
         }),
-        ("block bitmap: 700+1 marked in use, but free", |i| {
+        ("block bitmap: 1700+1 marked in use, but free", |i| {
             let region = i.sb.block_bitmap;
-            i.set_bit(region, 700, true);
+            i.set_bit(region, 1700, true);
         }),
         ("after the last one marked free", |i| {
             let region = i.sb.block_bitmap;
@@ -395,10 +408,10 @@ fn defects() {
             let region = i.sb.inode_bitmap;
             i.set_bit(region, 2, false);
         }),
-        ("copy of the superblock in block 1023: differs", |i| {
+        ("copy of the superblock in block 2047: differs", |i| {
             i.block(TOTAL - 1)[SUPER_OFFSET + 170] ^= 1;
         }),
-        ("copy of the superblock in block 1023: missing", |i| {
+        ("copy of the superblock in block 2047: missing", |i| {
             i.block(TOTAL - 1).fill(0);
         }),
     ];
@@ -426,7 +439,7 @@ fn superblocks() {
     let (result, lines) = image.check();
     let summary = result.unwrap();
     assert_eq!((summary.errors, summary.dirty), (1, true));
-    assert!(lines[0].contains("block 1023 has a copy"));
+    assert!(lines[0].contains("block 2047 has a copy"));
 
     // Either sector of a change of state that was torn.
     for (word, crc_of) in [(1, 2), (2, 1)] {
@@ -448,7 +461,7 @@ fn superblocks() {
     assert!(matches!(&failure, Failure::Unusable(why) if why.contains("no toyfs")));
 
     let mut image = good.clone();
-    image.data.truncate(500 * BLOCK_SIZE);
+    image.total = 500;
     let failure = image.check().0.unwrap_err();
     assert!(matches!(&failure, Failure::Damaged(why) if why.contains("device has 500")));
 
@@ -485,10 +498,10 @@ fn flips_are_found() {
     for place in places {
         for i in place.step_by(3) {
             let mask = 1 << r.below(8);
-            image.data[i] ^= mask;
+            image.bytes(i)[0] ^= mask;
             let (result, _) = image.check();
             assert!(result.map_or(true, |s| s.errors > 0), "byte {i}");
-            image.data[i] ^= mask;
+            image.bytes(i)[0] ^= mask;
         }
     }
 }
@@ -511,14 +524,14 @@ fn fuzz() {
             let dir = r.pick(&good.dirs) as usize * BLOCK_SIZE;
             let bitmaps = good.sb.inode_bitmap.start as usize * BLOCK_SIZE;
             let (base, len) = r.pick(&[
-                (SUPER_OFFSET, 220),
+                (SUPER_OFFSET, 240),
                 (table + 256, 6 * 256),
                 (table + 256, 6 * 256),
                 (chain, 100),
                 (chain, BLOCK_SIZE),
                 (dir, 100),
                 (dir, BLOCK_SIZE),
-                (bitmaps, 2 * BLOCK_SIZE),
+                (bitmaps, 3 * BLOCK_SIZE),
             ]);
             let word = r.pick(&[
                 0,
@@ -534,14 +547,14 @@ fn fuzz() {
                 u64::MAX,
             ]);
             match r.below(3) {
-                0 => image.data[base + r.below(len as u64) as usize] = r.next() as u8,
+                0 => image.bytes(base + r.below(len as u64) as usize)[0] = r.next() as u8,
                 1 => {
                     let at = base + r.below(len as u64 / 8) as usize * 8;
-                    put64(&mut image.data, at, word);
+                    put64(image.bytes(at), 0, word);
                 }
                 _ => {
                     let at = base + r.below(len as u64 / 4) as usize * 4;
-                    put32(&mut image.data, at, word as u32);
+                    put32(image.bytes(at), 0, word as u32);
                 }
             }
         }

@@ -185,7 +185,7 @@ fn torture(seed: u64, rounds: u64, total: u64, faults: Faults) {
     const SPAN: u64 = 1500;
 
     let mut r = Random(seed);
-    let sb = Superblock::layout(total, 64).unwrap();
+    let sb = Superblock::layout(total, 64, 0).unwrap();
     let io = Memory::new(&sb);
     let mut alloc = Allocator::load(&io, &sb).unwrap();
     let mut maps: Vec<_> = (0..FILES).map(|i| ExtentMap::new(i as u64 + 2)).collect();
@@ -328,7 +328,7 @@ fn torture(seed: u64, rounds: u64, total: u64, faults: Faults) {
 /// was there before.
 #[test]
 fn noted() {
-    let sb = Superblock::layout(2048, 64).unwrap();
+    let sb = Superblock::layout(2048, 64, 0).unwrap();
     for seed in 1..200 {
         let io = Memory::new(&sb);
         let mut alloc = Allocator::load(&io, &sb).unwrap();
@@ -384,7 +384,7 @@ fn extents_with_io_errors() {
 /// Whichever allocation of memory fails, the operation does, and nothing has changed.
 #[test]
 fn each_allocation_fails() {
-    let sb = Superblock::layout(4096, 64).unwrap();
+    let sb = Superblock::layout(4096, 64, 0).unwrap();
     for full in [
         INLINE_EXTENTS as u64,
         (INLINE_EXTENTS + CHAIN_EXTENTS) as u64,
@@ -430,7 +430,7 @@ fn each_allocation_fails() {
 /// A chain that grows and shrinks at its end, as files do, is right on disk after each step.
 #[test]
 fn chain_ends() {
-    let sb = Superblock::layout(4096, 64).unwrap();
+    let sb = Superblock::layout(4096, 64, 0).unwrap();
     let io = Memory::new(&sb);
     let mut alloc = Allocator::load(&io, &sb).unwrap();
     let mut map = ExtentMap::new(2);
@@ -465,7 +465,7 @@ fn chain_ends() {
 /// However many extents a file has, to add or take away one changes few blocks, and they stay well filled.
 #[test]
 fn few_blocks_change() {
-    let sb = Superblock::layout(65536, 64).unwrap();
+    let sb = Superblock::layout(65536, 64, 0).unwrap();
     let io = Memory::new(&sb);
     let mut alloc = Allocator::load(&io, &sb).unwrap();
     let mut map = ExtentMap::new(2);
@@ -515,7 +515,7 @@ fn few_blocks_change() {
 /// Stored chains with one defect each are refused.
 #[test]
 fn bad_chains() {
-    let sb = Superblock::layout(4096, 64).unwrap();
+    let sb = Superblock::layout(4096, 64, 0).unwrap();
     let io = Memory::new(&sb);
     let mut alloc = Allocator::load(&io, &sb).unwrap();
     let mut map = ExtentMap::new(2);
@@ -585,7 +585,7 @@ fn bad_chains() {
 #[test]
 fn allocator() {
     // Two bitmap blocks, of which the second is partly used.
-    let sb = Superblock::layout(40_000, 64).unwrap();
+    let sb = Superblock::layout(40_000, 64, 0).unwrap();
     let io = Memory::new(&sb);
     let mut alloc = Allocator::load(&io, &sb).unwrap();
     assert_eq!(alloc.free_block_count(), sb.data.len);
@@ -653,7 +653,7 @@ fn allocator() {
 /// Bitmaps that call metadata free are refused.
 #[test]
 fn bad_bitmaps() {
-    let sb = Superblock::layout(40_000, 64).unwrap();
+    let sb = Superblock::layout(40_000, 64, 0).unwrap();
     for (region, bit) in [
         (sb.block_bitmap, 0),
         (sb.block_bitmap, sb.data.start - 1),
@@ -675,7 +675,7 @@ fn bad_bitmaps() {
 /// A bitmap that somebody else filled is noticed, without a loop.
 #[test]
 fn bitmap_changed_behind() {
-    let sb = Superblock::layout(4096, 64).unwrap();
+    let sb = Superblock::layout(4096, 64, 0).unwrap();
     let io = Memory::new(&sb);
     let mut alloc = Allocator::load(&io, &sb).unwrap();
     io.write(sb.block_bitmap.start, 0, &[0xff; BLOCK_SIZE])
@@ -853,43 +853,129 @@ fn checksums() {
 
 #[test]
 fn layouts() {
-    for total in 0..3000 {
+    let mut found = 0;
+    for total in 0..4000 {
         for inodes in [1, 16, 17, 100, 40_000] {
-            let Some(sb) = Superblock::layout(total, inodes) else {
+            let Some(sb) = Superblock::layout(total, inodes, 1024) else {
                 continue;
             };
             let mut raw = [0; SUPER_SIZE];
             sb.encode(&mut raw);
             assert_eq!(Superblock::parse(&raw), Ok(sb));
             assert!(sb.inode_count >= inodes);
+            assert_eq!(sb.orphans.len, sb.inode_bitmap.len);
+            assert_eq!(sb.journal.len, 1024);
             assert!(sb.writable().is_ok());
+            found += 1;
         }
     }
-    assert!(Superblock::layout(MAX_BLOCKS, 1 << 20).is_some());
-    assert!(Superblock::layout(MAX_BLOCKS + 1, 1 << 20).is_none());
-    assert!(Superblock::layout(u64::MAX, u64::MAX).is_none());
-    assert!(Superblock::layout(1 << 30, MAX_INODES + 1).is_none());
-    assert!(Superblock::layout(1 << 30, 0).is_none());
+    assert!(found > 1000);
+    let layout = |total, inodes| Superblock::layout(total, inodes, 1024);
+    assert!(layout(MAX_BLOCKS, 1 << 20).is_some());
+    assert!(layout(MAX_BLOCKS + 1, 1 << 20).is_none());
+    assert!(layout(u64::MAX, u64::MAX).is_none());
+    assert!(layout(1 << 30, MAX_INODES + 1).is_none());
+    assert!(layout(1 << 30, 0).is_none());
+}
+
+/// A journal is neither too short nor too long, and as long as the size demands.
+#[test]
+fn journal_lengths() {
+    let mut raw = [0; SUPER_SIZE];
+    for (len, good) in [
+        (1024, true),
+        (1023, false),
+        (262_144, true),
+        (262_145, false),
+    ] {
+        assert_eq!(Superblock::layout(1 << 20, 64, len).is_some(), good);
+        let mut sb = Superblock::layout(1 << 20, 64, 262_144).unwrap();
+        sb.journal.len = len;
+        sb.data.start = sb.journal.start + len;
+        sb.data.len = 1000;
+        sb.encode(&mut raw);
+        assert_eq!(Superblock::parse(&raw).is_ok(), good, "{len}");
+    }
+    Superblock::layout(4096, 64, 0).unwrap().encode(&mut raw);
+    assert!(matches!(
+        Superblock::parse(&raw),
+        Err(SuperError::Corrupt(_))
+    ));
+    let sizes = [
+        (2048, 1024),
+        (32 << 10, 4096),
+        (256 << 10, 8192),
+        (512 << 10, 16384),
+        (4096 << 10, 32768),
+        (8192 << 10, 65536),
+        (16384 << 10, 131_072),
+        (32768 << 10, 262_144),
+    ];
+    let mut before = None;
+    for (total, len) in sizes {
+        assert_eq!(Superblock::journal_blocks(total - 1), before);
+        assert_eq!(Superblock::journal_blocks(total), Some(len));
+        before = Some(len);
+    }
+    assert_eq!(Superblock::journal_blocks(MAX_BLOCKS), before);
 }
 
 /// The state changes, and nothing else does.
 #[test]
 fn superblock_state() {
     let mut raw = [0; SUPER_SIZE];
-    let mut sb = Superblock::layout(4096, 64).unwrap();
+    let mut sb = Superblock::layout(4096, 64, 1024).unwrap();
     sb.compat = 5;
     sb.encode(&mut raw);
     raw[900] = 77; // Something that a later version keeps there.
-    Superblock::set_state(&mut raw, State::Dirty);
+    for (word, state) in [(1, State::Clean), (2, State::Dirty), (3, State::Errors)] {
+        Superblock::set_state(&mut raw, state);
+        sb.state = state;
+        assert_eq!(Superblock::parse(&raw), Ok(sb));
+        assert_eq!(raw[900], 77);
+        assert_eq!(get32(&raw, 160), word);
+    }
+    for word in [0, 4, u32::MAX] {
+        put32(&mut raw, 160, word);
+        let crc = checksum(!0, &raw, 1020);
+        put32(&mut raw, 1020, crc);
+        assert!(Superblock::parse_torn(&raw).is_err());
+    }
+}
+
+/// Of a change of state that was torn, either sector may be the older one.
+#[test]
+fn superblock_torn() {
+    let states = [State::Clean, State::Dirty, State::Errors];
+    let mut sb = Superblock::layout(4096, 64, 1024).unwrap();
+    for word in states {
+        for sealed in states {
+            let (mut raw, mut with) = ([0; SUPER_SIZE], [0; SUPER_SIZE]);
+            sb.state = sealed;
+            sb.encode(&mut raw);
+            sb.state = word;
+            sb.encode(&mut with);
+            raw[..512].copy_from_slice(&with[..512]);
+            let errors = word == State::Errors || sealed == State::Errors;
+            if word != sealed {
+                sb.state = if errors { State::Errors } else { State::Dirty };
+            }
+            assert_eq!(Superblock::parse_torn(&raw), Ok((sb, word != sealed)));
+            raw[300] = 1;
+            assert!(Superblock::parse_torn(&raw).is_err());
+        }
+    }
+    let mut raw = [0; SUPER_SIZE];
+    sb.encode(&mut raw);
     sb.state = State::Dirty;
-    assert_eq!(Superblock::parse(&raw), Ok(sb));
-    assert_eq!(raw[900], 77);
+    assert_eq!(Superblock::parse_copy(&raw, sb.backup), Some(sb));
+    assert_eq!(Superblock::parse_copy(&raw, sb.backup - 1), None);
 }
 
 #[test]
 fn superblock_features() {
     let mut raw = [0; SUPER_SIZE];
-    let mut sb = Superblock::layout(4096, 64).unwrap();
+    let mut sb = Superblock::layout(4096, 64, 1024).unwrap();
     sb.ro_compat = 1 << 63;
     sb.encode(&mut raw);
     let parsed = Superblock::parse(&raw).unwrap();
@@ -912,7 +998,7 @@ fn superblock_features() {
 /// Geometry that does not fit together is refused, and no value makes the checks overflow.
 #[test]
 fn superblock_geometry() {
-    let sb = Superblock::layout(40_000, 64).unwrap();
+    let sb = Superblock::layout(40_000, 64, 1024).unwrap();
     let mut raw = [0; SUPER_SIZE];
     sb.encode(&mut raw);
     let values = [
@@ -928,7 +1014,7 @@ fn superblock_geometry() {
         u64::MAX - 1,
         u64::MAX,
     ];
-    for field in (40..152).step_by(8) {
+    for field in (40..152).chain(216..232).step_by(8) {
         for value in values {
             let mut bad = raw;
             put64(&mut bad, field, value);
@@ -938,7 +1024,10 @@ fn superblock_geometry() {
             };
             // Accepted only where it still makes sense.
             assert!(parsed.data.end() <= parsed.total_blocks);
-            assert!(parsed.inode_table.end() <= parsed.data.start);
+            assert!(parsed.inode_bitmap.end() <= parsed.orphans.start);
+            assert!(parsed.orphans.end() <= parsed.block_bitmap.start);
+            assert!(parsed.inode_table.end() <= parsed.journal.start);
+            assert!(parsed.journal.end() <= parsed.data.start);
             assert!(!parsed.is_data(parsed.backup, 1));
         }
     }

@@ -70,26 +70,37 @@ patch()
 
 sizes()
 {
-	local size
-	for size in 64K 100K 1M 10M 127M 128M 129M 1G 300G; do
+	local size least
+	for size in 8M 10M 127M 128M 129M 1G 300G; do
 		rm -f img
 		expect 0 'uuid:' mkfs.toyfs img $size || return
 		expect 0 ' clean, 1/' fsck.toyfs -n img || return
 	done
 	rm -f img
-	expect 1 'too small' mkfs.toyfs img 40K || return
-	expect 1 'too small' mkfs.toyfs -N 1000000 img 1M || return
-	expect 1 'too many inodes' mkfs.toyfs -N 99999999999 img 1M || return
-	expect 1 'too large' mkfs.toyfs img 257T || return
+	expect 1 'too small: has 2047 blocks of 4096 bytes, and needs at least 2048$' mkfs.toyfs img 2047 || return
+	expect 0 . mkfs.toyfs img 2048 && expect 0 clean fsck.toyfs -n img || return
+	expect 1 'needs at least' mkfs.toyfs -fN 100000 img 8M && least=$(grep -o '[0-9]*$' out) || return
+	expect 1 "at least $least$" mkfs.toyfs -fN 100000 img $((least - 1)) &&
+		expect 0 . mkfs.toyfs -fN 100000 img "$least" && expect 0 clean fsck.toyfs -n img || return
+	expect 1 'too many inodes' mkfs.toyfs -fN 99999999999 img 8M || return
+	expect 1 'too large' mkfs.toyfs -f img 257T || return
+	# A journal of another size.
+	expect 1 'of 4 to 1024 MiB' mkfs.toyfs -fJ 3 img && expect 1 'of 4 to 1024 MiB' mkfs.toyfs -fJ 1025 img &&
+		expect 1 'bad size of the journal' mkfs.toyfs -fJ 4M img || return
+	rm -f img
+	expect 0 ' 262144 blocks of journal' mkfs.toyfs -J 1024 img 2G && expect 0 clean fsck.toyfs -n img || return
+	rm -f img
+	expect 0 ' 1024 blocks of journal' mkfs.toyfs -J4 img 1100 && expect 0 clean fsck.toyfs -n img || return
+	expect 1 'needs at least' mkfs.toyfs -fJ5 img || return
 	# A size smaller than the file, and bytes after the last whole block.
 	truncate -s 10000001 img2 || return
 	expect 0 '^img2: toyfs, 2441 blocks' mkfs.toyfs img2 || return
 	expect 0 clean fsck.toyfs img2 || return
-	expect 0 '1000 blocks' mkfs.toyfs -f img2 1000 || return
+	expect 0 ' 2100 blocks' mkfs.toyfs -f img2 2100 || return
 	expect 0 clean fsck.toyfs img2 || return
-	expect 0 ' 4096 inodes' mkfs.toyfs -fN 4081 img2 1000 || return
+	expect 0 ' 4096 inodes' mkfs.toyfs -fN 4081 img2 2100 || return
 	expect 0 clean fsck.toyfs img2 || return
-	truncate -s 5000000 img2 || return
+	truncate -s 9000000 img2 || return
 	expect 0 clean fsck.toyfs img2
 }
 
@@ -108,7 +119,7 @@ arguments()
 		expect 1 'No such file' mkfs.toyfs none && expect 1 'neither' mkfs.toyfs . &&
 		expect 1 'neither' mkfs.toyfs /dev/null &&
 		expect 0 '^label: 01234567890123456789012345678901$' \
-			mkfs.toyfs -fL 01234567890123456789012345678901 img 1M &&
+			mkfs.toyfs -fL 01234567890123456789012345678901 img 8M &&
 		expect 0 "^uuid: $uuid" mkfs.toyfs -f -U$uuid -L 'a b' -- img &&
 		[ -z "$(mkfs.toyfs -fq img)" ] || return
 	expect 0 Usage fsck.toyfs --help && expect 0 'format version 2' fsck.toyfs --version &&
@@ -139,7 +150,8 @@ reproducible()
 	for f in a b; do
 		SOURCE_DATE_EPOCH=1234567890 mkfs.toyfs -q -U $uuid -L x $f 20M || return
 	done
-	cmp a b && expect 1 'bad SOURCE' env SOURCE_DATE_EPOCH=x mkfs.toyfs c 20M
+	cmp a b || return
+	expect 1 'bad SOURCE' env SOURCE_DATE_EPOCH=x mkfs.toyfs c 20M
 }
 
 signatures()
@@ -147,7 +159,7 @@ signatures()
 	local what offset bytes
 	while read -r what offset bytes; do
 		rm -f img
-		truncate -s 4M img && patch img "$offset" "$bytes" || return
+		truncate -s 8M img && patch img "$offset" "$bytes" || return
 		cp img before
 		expect 1 "holds a.* $what.*use -f" mkfs.toyfs img && cmp img before || return
 		expect 0 . mkfs.toyfs -f img && expect 0 clean fsck.toyfs img || return
@@ -168,14 +180,14 @@ signatures()
 	# Other things that blkid finds, if it is there.
 	if command -v mke2fs >/dev/null; then
 		rm -f img
-		truncate -s 4M img && mke2fs -q img && expect 1 ext4 mkfs.toyfs img || return
+		truncate -s 8M img && mke2fs -q img && expect 1 ext4 mkfs.toyfs img || return
 	fi
 }
 
 damage()
 {
 	rm -f img
-	mkfs.toyfs -q img 4M || return
+	mkfs.toyfs -q img 8M || return
 	cp img good
 	patch img 1030 x
 	expect 4 'copy of it' fsck.toyfs img && expect 4 'not supported' fsck.toyfs -y img || return
@@ -183,7 +195,7 @@ damage()
 	patch img 1100 x
 	expect 4 'bad superblock checksum.*copy of it' fsck.toyfs img || return
 	# The copy, in the last block, as well.
-	patch img $((4194304 - 4096 + 1100)) x
+	patch img $((8388608 - 4096 + 1100)) x
 	expect 4 'bad superblock checksum$' fsck.toyfs img || return
 	# Of a change of state, only the sector with the checksum, and only the other one.
 	cp good img
@@ -194,8 +206,8 @@ damage()
 	dd if=/dev/zero of=img bs=512 seek=2 count=2 conv=notrunc status=none
 	expect 4 'copy of it, which is used' fsck.toyfs img && expect 4 ': 1 error, 1/' fsck.toyfs img || return
 	cp good img
-	truncate -s 3M img
-	expect 4 'device has 768' fsck.toyfs img || return
+	truncate -s 7M img
+	expect 4 'device has 1792' fsck.toyfs img || return
 	# A reader who has seen enough. Errors of writing are another matter.
 	cp good img
 	patch img 1100 x

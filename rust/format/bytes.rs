@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Little-endian numbers at an offset. Out of bounds there are zeroes, and nothing is stored.
+//! Numbers at an offset, little-endian unless it is the journal's. Out of bounds there are zeroes, and nothing is stored.
 
 /// Returns the `N` bytes at `off`, or zeroes if they do not exist.
 pub(super) fn bytes<const N: usize>(b: &[u8], off: usize) -> [u8; N] {
@@ -45,4 +45,9 @@ pub fn put32(b: &mut [u8], off: usize, v: u32) {
 /// Stores a 64-bit number; ignored if out of bounds.
 pub fn put64(b: &mut [u8], off: usize, v: u64) {
     put(b, off, v.to_le_bytes());
+}
+
+/// Stores a big-endian 32-bit number, as jbd2 has them; ignored if out of bounds.
+pub(super) fn put32_be(b: &mut [u8], off: usize, v: u32) {
+    put(b, off, v.to_be_bytes());
 }

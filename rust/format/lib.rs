@@ -3,7 +3,7 @@
 //! The on-disk format of toyfs.
 //!
 //! A crate of its own, which the kernel module, the host programs `mkfs.toyfs` and `fsck.toyfs` and their
-//! tests use as it is, so it uses nothing but `core`. Everything on disk is little-endian and is
+//! tests use as it is, so it uses nothing but `core`. Everything on disk is little-endian, but for the journal, and is
 //! decoded field by field: no structure is laid over the bytes.
 //!
 //! Nothing in here panics, whatever the bytes are. All decoders check what they can check
@@ -12,7 +12,7 @@
 //!
 //! `Documentation/on-disk-format.rst` describes the format for people.
 //!
-//! Each file uses only those before it: `layout`, `bits` and `bytes`, `checksum`, `superblock`, `extent`, `inode`, `dir`.
+//! Each file uses only those before it: `layout`, `bits` and `bytes`, `checksum`, `journal`, `superblock`, `extent`, `inode`, `dir`.
 
 // Kbuild says so to every crate of a module, and saying it twice is a warning.
 #![cfg_attr(not(MODULE), no_std)]
@@ -25,6 +25,7 @@ mod checksum;
 pub mod dir;
 mod extent;
 mod inode;
+pub mod journal;
 mod layout;
 mod superblock;
 

@@ -15,9 +15,9 @@ use std::{
 };
 
 use toyfs_format::{
-    bits, dir, Extent, Inode, Region, Superblock, Time, BITS_PER_BLOCK, BLOCK_LOG2, BLOCK_SIZE,
-    LABEL_LEN, MAX_BLOCKS, MAX_INODES, MAX_JOURNAL_BLOCKS, MIN_JOURNAL_BLOCKS, ROOT_INO,
-    SUPER_MAGIC, SUPER_OFFSET, SUPER_SIZE, S_IFDIR,
+    bits, dir, journal, Extent, Inode, Region, Superblock, Time, BITS_PER_BLOCK, BLOCK_LOG2,
+    BLOCK_SIZE, LABEL_LEN, MAX_BLOCKS, MAX_INODES, MAX_JOURNAL_BLOCKS, MIN_JOURNAL_BLOCKS,
+    ROOT_INO, SUPER_MAGIC, SUPER_OFFSET, SUPER_SIZE, S_IFDIR,
 };
 use toyfs_tools::{
     arguments, format_label, format_uuid, mount_point, parse_uuid, Device, Output, Program,
@@ -260,6 +260,25 @@ fn write_bitmap(dev: &Device, at: Region, used: impl Fn(u64) -> bool) -> io::Res
     Ok(())
 }
 
+/// Writes an empty journal. What is left of another one in its log could be taken for transactions, so that is zeroed;
+/// what reads as zeroes is not written again: an image stays sparse.
+fn write_journal(dev: &Device, sb: &Superblock) -> io::Result<()> {
+    const CHUNK: u64 = MIB;
+    let zeroes = vec![0; CHUNK as usize * BLOCK_SIZE];
+    let mut buf = zeroes.clone();
+    for at in (sb.journal.start..sb.journal.end()).step_by(CHUNK as usize) {
+        let len = CHUNK.min(sb.journal.end() - at) as usize * BLOCK_SIZE;
+        let (buf, zeroes) = (&mut buf[..len], &zeroes[..len]);
+        // What cannot be read may well be written.
+        if dev.read(at * BLOCK_SIZE as u64, buf).is_err() || buf != zeroes {
+            dev.write(at, zeroes)?;
+        }
+    }
+    let mut block = [0; BLOCK_SIZE];
+    journal::encode_super(&mut block, sb.journal.len as u32, &sb.uuid);
+    dev.write(sb.journal.start, &block)
+}
+
 /// Writes the filesystem that `sb` describes, with an empty root directory.
 fn write_filesystem(dev: &Device, sb: &Superblock, now: Time) -> io::Result<()> {
     // First of all, and for good, so that an interrupted run leaves nothing that can be taken for a filesystem: neither
@@ -280,6 +299,7 @@ fn write_filesystem(dev: &Device, sb: &Superblock, now: Time) -> io::Result<()> 
     write_bitmap(dev, sb.block_bitmap, |i| {
         i <= root_block || i >= sb.data.end()
     })?;
+    write_journal(dev, sb)?;
 
     let mut root = Inode {
         ino: ROOT_INO,

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, io, panic, time::Instant};
 use toyfs_format::{
     checksum,
     dir::{self, FileType},
-    get32, get64, put32, put64, ChainHeader, Extent, Inode, Region, Superblock, Time,
+    get32, get64, journal, put32, put64, ChainHeader, Extent, Inode, Region, Superblock, Time,
     BITS_PER_BLOCK, BLOCK_SIZE, CHAIN_EXTENTS, SUPER_OFFSET, SUPER_SIZE, S_IFDIR, S_IFREG,
 };
 
@@ -115,6 +115,7 @@ impl Image {
         for block in [0, sb.backup] {
             image.block(block)[SUPER_OFFSET..SUPER_OFFSET + SUPER_SIZE].copy_from_slice(&raw);
         }
+        journal::encode_super(image.array(sb.journal.start), 1024, &sb.uuid);
         image
     }
 

@@ -972,6 +972,32 @@ fn superblock_torn() {
     assert_eq!(Superblock::parse_copy(&raw, sb.backup - 1), None);
 }
 
+/// The journal's superblock, byte by byte, as `journal_check_superblock()` in the kernel wants it.
+#[test]
+fn journal_superblock() {
+    let mut block = [7; BLOCK_SIZE];
+    journal::encode_super(&mut block, 0x1234, b"0123456789abcdef");
+    let mut expected = [0; BLOCK_SIZE];
+    let words = [
+        (0x00, 0xc03b_3998),
+        (0x04, 4),
+        (0x0c, 4096),
+        (0x10, 0x1234),
+        (0x14, 1),
+        (0x18, 1),
+        (0x28, 0x13),
+        (0x40, 1),
+    ];
+    for (at, word) in words {
+        expected[at..at + 4].copy_from_slice(&u32::to_be_bytes(word));
+    }
+    expected[0x30..0x40].copy_from_slice(b"0123456789abcdef");
+    expected[0x50] = 4;
+    let crc = crc32c_update(!0, &expected[..1024]).to_be_bytes();
+    expected[0xfc..0x100].copy_from_slice(&crc);
+    assert_eq!(block, expected);
+}
+
 #[test]
 fn superblock_features() {
     let mut raw = [0; SUPER_SIZE];

@@ -151,6 +151,9 @@ reproducible()
 		SOURCE_DATE_EPOCH=1234567890 mkfs.toyfs -q -U $uuid -L x $f 20M || return
 	done
 	cmp a b || return
+	# Whatever was there before, of the journal nothing is left, and an image stays sparse.
+	yes toyfs | head -c 20M >c && SOURCE_DATE_EPOCH=1234567890 mkfs.toyfs -q -U $uuid -L x c || return
+	cmp -n 4M -i $((84 * 4096)) a c && [ "$(stat -c %b a)" -lt 200 ] || return
 	expect 1 'bad SOURCE' env SOURCE_DATE_EPOCH=x mkfs.toyfs c 20M
 }
 

@@ -14,6 +14,7 @@
 #include <linux/fs_parser.h>
 #include <linux/iomap.h>
 #include <linux/iversion.h>
+#include <linux/jbd2.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 #include <linux/sched/mm.h>

@@ -4,8 +4,10 @@
  */
 
 #include <linux/blkdev.h>
+#include <linux/buffer_head.h>
 #include <linux/debugfs.h>
 #include <linux/fs_context.h>
+#include <linux/jbd2.h>
 #include <linux/mm.h>
 #include <linux/panic.h>
 #include <linux/random.h>
@@ -149,6 +151,11 @@ unsigned long vfs_jiffies(void)
 	return jiffies;
 }
 
+bool vfs_bdev_read_only(struct block_device *bdev)
+{
+	return bdev_read_only(bdev);
+}
+
 struct address_space *vfs_bdev_mapping(struct block_device *bdev)
 {
 	return bdev->bd_mapping;
@@ -159,11 +166,134 @@ u64 vfs_huge_encode_dev(dev_t dev)
 	return huge_encode_dev(dev);
 }
 
+struct buffer_head *vfs_bdev_getblk(struct block_device *bdev, u64 block)
+{
+	return __getblk(bdev, block, PAGE_SIZE);
+}
+
+void vfs_bh_put(struct buffer_head *bh)
+{
+	brelse(bh);
+}
+
+bool vfs_bh_uptodate(const struct buffer_head *bh)
+{
+	return buffer_uptodate(bh);
+}
+
+bool vfs_bh_write_failed(const struct buffer_head *bh)
+{
+	return buffer_write_io_error(bh);
+}
+
+int vfs_bh_read(struct buffer_head *bh)
+{
+	return bh_read(bh, 0);
+}
+
+void vfs_bh_copy_out(const struct buffer_head *bh, size_t offset, void *to, size_t len)
+{
+	memcpy(to, bh->b_data + offset, len);
+}
+
+void vfs_bh_copy_in(struct buffer_head *bh, size_t offset, const void *from, size_t len)
+{
+	memcpy(bh->b_data + offset, from, len);
+}
+
+/* The whole block, which need not be read for that. */
+void vfs_bh_fill(struct buffer_head *bh, const void *from)
+{
+	lock_buffer(bh);
+	memcpy(bh->b_data, from, bh->b_size);
+	set_buffer_uptodate(bh);
+	unlock_buffer(bh);
+}
+
+/* Sets in the copy of a bitmap block what is set in the block as it was last committed. */
+void vfs_bh_add_committed(struct buffer_head *bh, u8 *bits)
+{
+	struct journal_head *jh = jbd2_journal_grab_journal_head(bh);
+	size_t i;
+
+	if (!jh)
+		return;
+	spin_lock(&jh->b_state_lock);
+	for (i = 0; jh->b_committed_data && i < bh->b_size; i++)
+		bits[i] |= jh->b_committed_data[i];
+	spin_unlock(&jh->b_state_lock);
+	jbd2_journal_put_journal_head(jh);
+}
+
+static int journal_bmap(journal_t *journal, sector_t *block)
+{
+	*block += journal->j_blk_offset;
+	return 0;
+}
+
+/* A journal without an inode has its blocks counted from the beginning of the device otherwise. */
+void vfs_journal_map_from_start(journal_t *journal)
+{
+	journal->j_bmap = journal_bmap;
+}
+
+void vfs_journal_use_barriers(journal_t *journal)
+{
+	write_lock(&journal->j_state_lock);
+	journal->j_flags |= JBD2_BARRIER;
+	write_unlock(&journal->j_state_lock);
+}
+
+bool vfs_journal_is_empty(const journal_t *journal)
+{
+	return !journal->j_superblock->s_start;
+}
+
+bool vfs_journal_is_aborted(journal_t *journal)
+{
+	return is_journal_aborted(journal);
+}
+
+bool vfs_journal_is_committed(const journal_t *journal, u32 tid)
+{
+	return tid_geq(READ_ONCE(journal->j_commit_sequence), tid);
+}
+
+u32 vfs_journal_latest(journal_t *journal)
+{
+	return jbd2_get_latest_transaction(journal);
+}
+
+bool vfs_has_handle(void)
+{
+	return current->journal_info;
+}
+
+u32 vfs_handle_tid(const handle_t *handle)
+{
+	return handle->h_transaction->t_tid;
+}
+
+void vfs_handle_sync(handle_t *handle)
+{
+	handle->h_sync = 1;
+}
+
 /* An inode of iget_locked() that could not be filled in: nobody may find it any more. */
 void vfs_abandon_new_inode(struct inode *inode)
 {
 	remove_inode_hash(inode);
 	discard_new_inode(inode);
+}
+
+bool vfs_inode_is_sync(const struct inode *inode)
+{
+	return IS_SYNC(inode);
+}
+
+bool vfs_inode_is_dirsync(const struct inode *inode)
+{
+	return IS_DIRSYNC(inode);
 }
 
 int vfs_inode_lock_killable(struct inode *inode)
@@ -379,24 +509,9 @@ struct inode *vfs_folio_inode(struct folio *folio)
 }
 
 /* No large folios: then a page's worth of the device is dirty, or uptodate, by itself. */
-void vfs_mapping_set_single_pages(struct address_space *mapping)
-{
-	mapping_set_folio_order_range(mapping, 0, 0);
-}
-
 unsigned int vfs_folio_order(const struct folio *folio)
 {
 	return folio_order(folio);
-}
-
-bool vfs_folio_test_checked(const struct folio *folio)
-{
-	return folio_test_checked(folio);
-}
-
-void vfs_folio_set_checked(struct folio *folio)
-{
-	folio_set_checked(folio);
 }
 
 u32 vfs_mapping_see_errors(struct address_space *mapping)

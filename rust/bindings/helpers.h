@@ -14,8 +14,11 @@
 #include <linux/slab.h>
 #include <linux/workqueue.h>
 
+struct buffer_head;
 struct fs_context;
 struct iov_iter;
+struct journal_s;
+struct jbd2_journal_handle;
 struct seq_file;
 
 /* slab */
@@ -48,11 +51,36 @@ unsigned int vfs_bdev_dma_alignment(struct block_device *bdev);
 bool vfs_bdev_writes_through(struct block_device *bdev);
 void vfs_flush_plug(void);
 unsigned long vfs_jiffies(void);
+bool vfs_bdev_read_only(struct block_device *bdev);
 struct address_space *vfs_bdev_mapping(struct block_device *bdev);
 u64 vfs_huge_encode_dev(dev_t dev);
 
+/* buffer_head: metadata blocks of a page */
+struct buffer_head *vfs_bdev_getblk(struct block_device *bdev, u64 block);
+void vfs_bh_put(struct buffer_head *bh);
+bool vfs_bh_uptodate(const struct buffer_head *bh);
+bool vfs_bh_write_failed(const struct buffer_head *bh);
+int vfs_bh_read(struct buffer_head *bh);
+void vfs_bh_copy_out(const struct buffer_head *bh, size_t offset, void *to, size_t len);
+void vfs_bh_copy_in(struct buffer_head *bh, size_t offset, const void *from, size_t len);
+void vfs_bh_fill(struct buffer_head *bh, const void *from);
+void vfs_bh_add_committed(struct buffer_head *bh, u8 *bits);
+
+/* jbd2 */
+void vfs_journal_map_from_start(struct journal_s *journal);
+void vfs_journal_use_barriers(struct journal_s *journal);
+bool vfs_journal_is_empty(const struct journal_s *journal);
+bool vfs_journal_is_aborted(struct journal_s *journal);
+bool vfs_journal_is_committed(const struct journal_s *journal, u32 tid);
+u32 vfs_journal_latest(struct journal_s *journal);
+bool vfs_has_handle(void);
+u32 vfs_handle_tid(const struct jbd2_journal_handle *handle);
+void vfs_handle_sync(struct jbd2_journal_handle *handle);
+
 /* inode */
 void vfs_abandon_new_inode(struct inode *inode);
+bool vfs_inode_is_sync(const struct inode *inode);
+bool vfs_inode_is_dirsync(const struct inode *inode);
 int vfs_inode_lock_killable(struct inode *inode);
 bool vfs_inode_trylock(struct inode *inode);
 void vfs_inode_unlock(struct inode *inode);
@@ -97,10 +125,7 @@ void vfs_memcpy_from_folio(void *to, struct folio *folio, size_t offset, size_t 
 void vfs_memcpy_to_folio(struct folio *folio, size_t offset, const void *from, size_t len);
 loff_t vfs_folio_pos(struct folio *folio);
 struct inode *vfs_folio_inode(struct folio *folio);
-void vfs_mapping_set_single_pages(struct address_space *mapping);
 unsigned int vfs_folio_order(const struct folio *folio);
-bool vfs_folio_test_checked(const struct folio *folio);
-void vfs_folio_set_checked(struct folio *folio);
 u32 vfs_mapping_see_errors(struct address_space *mapping);
 int vfs_mapping_check_errors(struct address_space *mapping, u32 since);
 void vfs_filemap_invalidate_lock(struct address_space *mapping);
@@ -177,6 +202,7 @@ static const int VFS_AOP_TRUNCATED_PAGE = AOP_TRUNCATED_PAGE;
 static const long long VFS_MAX_LFS_FILESIZE = MAX_LFS_FILESIZE;
 static const unsigned int VFS_FOP_DIO_PARALLEL_WRITE = (unsigned int)FOP_DIO_PARALLEL_WRITE;
 static const unsigned int VFS_BIO_COMPLETE_IN_TASK = BIO_COMPLETE_IN_TASK;
+static const gfp_t VFS_GFP_NOFS = GFP_NOFS;
 static const unsigned int VFS_IOMAP_IOEND_UNWRITTEN = IOMAP_IOEND_UNWRITTEN;
 static const unsigned int VFS_IOMAP_DIO_UNWRITTEN = IOMAP_DIO_UNWRITTEN;
 static const unsigned int VFS_IOMAP_F_DIRTY = IOMAP_F_DIRTY;

@@ -98,7 +98,7 @@ impl Bitmap {
                     "{name} bitmap: reserved {name} {base}.. marked free"
                 )));
             }
-            let free = bitmap.buf.iter().map(|b| b.count_zeros()).sum::<u32>();
+            let free = bitmap.count();
             bitmap.free.push(free, GFP_KERNEL)?;
             bitmap.total_free += u64::from(free);
         }
@@ -110,13 +110,16 @@ impl Bitmap {
         io.read(self.region.start + index as u64, 0, &mut self.buf)
     }
 
-    /// Sets or clears the bits of `span` in `buf`, which holds that block and has the opposite
-    /// value in all of them, and on disk. Changes nothing on disk or in the counts if it fails.
+    /// Sets or clears the bits of `span`, which all have the opposite value, on disk. Changes nothing on disk or in the counts if
+    /// it fails.
     fn apply(&mut self, io: &impl BlockIo, span: &Span, used: bool) -> Result {
-        bits::assign(&mut self.buf, span.from, span.len, used);
+        let block = self.region.start + span.index as u64;
         let (first, n) = span.bytes();
-        let bytes = self.buf.get(first..first + n).ok_or(EINVAL)?;
-        io.write(self.region.start + span.index as u64, first, bytes)?;
+        let bytes = self.buf.get_mut(first..first + n).ok_or(EINVAL)?;
+        // What is in `buf` may be what can be handed out.
+        io.read(block, first, bytes)?;
+        bits::assign(bytes, span.from % 8, span.len, used);
+        io.write_bitmap(block, first, bytes, !used)?;
         let len = span.len as u64;
         // INVARIANT: So many bits were flipped. Before, they were part of the counts.
         if let Some(free) = self.free.get_mut(span.index) {
@@ -132,7 +135,7 @@ impl Bitmap {
     }
 
     /// Takes a run of at most `max` free objects: the first one at or after `goal`, else the first
-    /// one at all. Runs do not cross a bitmap block.
+    /// one at all. Runs do not cross a bitmap block. `ENOSPC` also if what is free must not be handed out yet.
     fn alloc(&mut self, io: &impl BlockIo, goal: u64, max: u64) -> Result<(u64, u64)> {
         if self.total_free == 0 || max == 0 {
             return Err(ENOSPC);
@@ -149,7 +152,7 @@ impl Bitmap {
             if self.free.get(index).is_none_or(|&n| n == 0) {
                 continue;
             }
-            self.fetch(io, index)?;
+            io.read_bitmap(self.region.start + index as u64, &mut self.buf)?;
             let from = if round == 0 {
                 (goal % BITS_PER_BLOCK) as usize
             } else {
@@ -170,14 +173,32 @@ impl Bitmap {
             let object = index as u64 * BITS_PER_BLOCK + bit as u64;
             // The count said so at mount, but the device may have been written to behind us.
             if object < self.first || object + run as u64 > self.end {
-                break;
+                return Err(self.changed(io));
             }
             self.apply(io, &span, true)?;
             self.cursor = object + run as u64;
             return Ok((object, run as u64));
         }
+        for index in 0..blocks {
+            let Some(free) = self.free.get(index).copied().filter(|&free| free > 0) else {
+                continue;
+            };
+            self.fetch(io, index)?;
+            if self.count() != free {
+                return Err(self.changed(io));
+            }
+        }
+        Err(ENOSPC)
+    }
+
+    fn changed(&self, io: &impl BlockIo) -> Error {
         let name = self.name;
-        Err(io.corrupt(format_args!("{name} bitmap: changed on disk while in use")))
+        io.corrupt(format_args!("{name} bitmap: changed on disk while in use"))
+    }
+
+    /// Number of clear bits in `buf`.
+    fn count(&self) -> u32 {
+        self.buf.iter().map(|b| b.count_zeros()).sum()
     }
 
     /// Gives `len` objects from `start` back, which must all be in use.
@@ -227,6 +248,9 @@ impl Bitmap {
 pub(crate) struct Allocator {
     blocks: Bitmap,
     inodes: Bitmap,
+    /// Where the orphan bitmap is, and how many bits it has.
+    orphans: Region,
+    inode_count: u64,
     /// So many blocks are kept for [`Self::alloc_chain_block`].
     reserve: u64,
 }
@@ -236,6 +260,8 @@ impl Allocator {
     pub(crate) fn load(io: &impl BlockIo, sb: &Superblock) -> Result<Self> {
         Ok(Self {
             blocks: Bitmap::load(io, "block", sb.block_bitmap, sb.data.start, sb.data.end())?,
+            orphans: sb.orphans,
+            inode_count: sb.inode_count,
             reserve: (sb.data.len / 1024).max(32).min(sb.data.len / 8),
             // Inode 0 does not exist, and the root is never freed.
             inodes: Bitmap::load(
@@ -277,6 +303,44 @@ impl Allocator {
     pub(crate) fn free_blocks(&mut self, io: &impl BlockIo, start: u64, len: u64) -> Result {
         let freed = self.blocks.free(io, start, len);
         freed.inspect_err(|&e| io.half_done("blocks cannot be freed", e))
+    }
+
+    /// Frees a block that held metadata, as [`Self::free_blocks`] does.
+    pub(crate) fn free_chain_block(&mut self, io: &impl BlockIo, block: u64) -> Result {
+        let revoked = io.revoke(block);
+        revoked.and(self.free_blocks(io, block, 1))
+    }
+
+    /// Notes on disk whether an inode is an orphan: something of it is to be freed at the next mount, if the machine stops before that
+    /// is done.
+    pub(crate) fn set_orphan(&mut self, io: &impl BlockIo, ino: u64, orphan: bool) -> Result {
+        let span = Span::new(ino, ino + 1);
+        let block = self.orphans.start + span.index as u64;
+        let mut byte = [0];
+        io.read(block, span.from / 8, &mut byte)?;
+        if bits::get(&byte, span.from % 8) == Some(orphan) {
+            return Ok(());
+        }
+        bits::assign(&mut byte, span.from % 8, 1, orphan);
+        io.write(block, span.from / 8, &byte)
+    }
+
+    /// The first orphan that is at least `ino`.
+    pub(crate) fn next_orphan(&mut self, io: &impl BlockIo, ino: u64) -> Result<Option<u64>> {
+        let mut at = ino;
+        while at < self.inode_count {
+            let span = Span::new(at, self.inode_count);
+            let end = span.from + span.len;
+            io.may_go_on()?;
+            let buf = &mut self.inodes.buf;
+            io.read(self.orphans.start + span.index as u64, 0, buf)?;
+            let bit = bits::next(buf, span.from, end, true);
+            if bit < end {
+                return Ok(Some(at - span.from as u64 + bit as u64));
+            }
+            at += span.len as u64;
+        }
+        Ok(None)
     }
 
     /// Allocates an inode number, near `goal` if possible. `ENOSPC` if there is none.

@@ -14,9 +14,18 @@ pub(crate) trait BlockIo {
     /// Copies from byte `offset` of `block`. The range must not leave the block.
     fn read(&self, block: u64, offset: usize, buf: &mut [u8]) -> Result;
 
-    /// Copies `data` to byte `offset` of `block` in the cache and marks that dirty. The range must
-    /// not leave the block.
+    /// Copies a block of a bitmap, with all bits set that may not be handed out: those that are set, and those that were before
+    /// what has cleared them is committed.
+    fn read_bitmap(&self, block: u64, bits: &mut [u8]) -> Result;
+
+    /// Copies `data` to byte `offset` of `block`. The range must not leave the block.
     fn write(&self, block: u64, offset: usize, data: &[u8]) -> Result;
+
+    /// As [`Self::write`], to a block of a bitmap; `clears` if bits have become clear.
+    fn write_bitmap(&self, block: u64, offset: usize, data: &[u8], clears: bool) -> Result;
+
+    /// Notes that a block that was written is being freed.
+    fn revoke(&self, block: u64) -> Result;
 
     /// Reports that something on disk is corrupt, and returns `EUCLEAN`.
     fn corrupt(&self, what: fmt::Arguments<'_>) -> Error;
@@ -97,6 +106,18 @@ pub(crate) mod memory {
                 return Err(EIO);
             }
             to.copy_from_slice(data);
+            Ok(())
+        }
+
+        fn read_bitmap(&self, block: u64, bits: &mut [u8]) -> Result {
+            self.read(block, 0, bits)
+        }
+
+        fn write_bitmap(&self, block: u64, offset: usize, data: &[u8], _clears: bool) -> Result {
+            self.write(block, offset, data)
+        }
+
+        fn revoke(&self, _block: u64) -> Result {
             Ok(())
         }
 

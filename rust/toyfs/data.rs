@@ -12,7 +12,7 @@
 
 use super::{
     bitmap::Allocator,
-    errors::Change,
+    errors::{Change, Credits},
     extent::{ExtentMap, Mapping},
     hold::Hold,
     inode::InodeData,
@@ -22,7 +22,8 @@ use super::{
 use crate::{
     lock::State,
     vfs::{
-        fatal_signal_pending, Extent, ExtentKind, IomapFlags, IovIter, Kiocb, MappingOps, NofsScope,
+        cond_resched, fatal_signal_pending, Extent, ExtentKind, IomapFlags, IovIter, Kiocb,
+        MappingOps,
     },
 };
 use core::ops::RangeInclusive;
@@ -123,48 +124,56 @@ fn map(inode: &Inode, pos: u64, len: u64, allocate: bool, nowait: bool) -> Resul
 /// What `block` maps to, after up to `want` blocks were given to it if it was in a hole, and the sequence with which it does.
 fn lookup_or_allocate(inode: &Inode, block: u64, want: u64) -> Result<(Mapping, u64)> {
     let sb = inode.super_block();
-    let _nofs = NofsScope::enter();
-    let _change = inode.data().change();
-    let mut map = inode.data().lock_map();
-    let mut mapping = map.extents.lookup(block);
-    if matches!(mapping, Mapping::Hole { .. }) {
-        let io = &sb.change()?;
-        let mut allocator = sb.data().allocator.lock();
-        let end = inode.size().div_ceil(BLOCK_SIZE as u64);
-        mapping = map
-            .extents
-            .allocate(io, &mut allocator, block, want, true, end)?;
-        drop(allocator);
-        InodeData::update_sectors(inode, &map);
-        if let Mapping::Mapped { disk, len, .. } = mapping {
-            // Metadata that once was in these blocks must not be written over the data: before they are published.
-            sb.device().forget(disk, len);
+    sb.with_space(|| {
+        let io = &sb.change(Credits::MAP)?;
+        let mut map = inode.data().lock_map();
+        let mut mapping = map.extents.lookup(block);
+        if matches!(mapping, Mapping::Hole { .. }) {
+            let mut allocator = sb.data().allocator.lock();
+            let end = inode.size().div_ceil(BLOCK_SIZE as u64);
+            mapping = map
+                .extents
+                .allocate(io, &mut allocator, block, want, true, end)?;
+            drop(allocator);
+            InodeData::update_sectors(inode, &map);
+            if let Mapping::Mapped { disk, len, .. } = mapping {
+                // Metadata that once was in these blocks must not be written over the data: before they are published.
+                sb.device().forget(disk, len);
+            }
+            InodeData::store_map(inode, io, &mut map, inode.size())?;
         }
-        inode.mark_dirty();
-    }
-    Ok((mapping, map.publish()))
+        Ok((mapping, map.publish()))
+    })
 }
 
-/// Makes the unwritten blocks of `pos..pos + len`, which have been written, ordinary ones.
-pub(super) fn mark_written(inode: &Inode, pos: u64, len: u64) -> Result {
-    if len == 0 {
-        return Ok(());
-    }
+/// Makes the unwritten blocks of `pos..pos + len`, which have been written, ordinary ones. The file is about to have `size` at
+/// least: on disk it has then.
+pub(super) fn mark_written(inode: &Inode, pos: u64, len: u64, size: u64) -> Result {
     let sb = inode.super_block();
-    let _nofs = NofsScope::enter();
-    // What is on the device now could not be found there after an error.
-    let io = &sb.change().map_err(|_| EIO)?;
-    let _change = inode.data().change();
-    let mut map = inode.data().lock_map();
-    let mut allocator = sb.data().allocator.lock();
+    let mut at = block_of(pos);
     let end = (pos + len).div_ceil(BLOCK_SIZE as u64);
-    let done = map
-        .extents
-        .mark_written(io, &mut allocator, block_of(pos), end);
-    drop(allocator);
-    InodeData::update_sectors(inode, &map);
-    inode.mark_dirty();
-    done
+    while at < end {
+        // What is on the device now could not be found there after an error.
+        let io = &sb.change(Credits::MAP).map_err(|_| EIO)?;
+        let mut map = inode.data().lock_map();
+        let Some(next) = map.extents.unwritten_end(at, end) else {
+            break;
+        };
+        let mut allocator = sb.data().allocator.lock();
+        let done = map.extents.mark_written(io, &mut allocator, at, next);
+        drop(allocator);
+        InodeData::update_sectors(inode, &map);
+        let last = map.extents.unwritten_end(next, end).is_none();
+        let size = if last && done.is_ok() {
+            size.max(inode.size())
+        } else {
+            inode.size()
+        };
+        let stored = InodeData::store_map(inode, io, &mut map, size);
+        done.and(stored)?;
+        at = next;
+    }
+    Ok(())
 }
 
 /// Changes the size of a file.
@@ -175,31 +184,34 @@ pub(super) fn set_size(inode: &LockedInode, size: u64) -> Result {
     inode.dio_wait();
     // Not before: what was in flight may have made the file longer.
     let old = inode.size();
-    let _change = inode.data().change();
-    {
-        let cache = inode.lock_invalidate();
-        if size > old {
-            // A store through mmap may have left something behind the old end.
-            inode.zero_tail(old)?;
-        } else {
-            inode.zero_tail(size)?;
-        }
-        cache.truncate_pages(size);
-        if size <= old {
-            // Also when the size stays the same: what fallocate(2) made behind the end goes, as on xfs
-            // and ext4.
-            free_beyond_end(inode)?;
-        }
+    let cache = inode.lock_invalidate();
+    // If it gets longer, a store through mmap may have left something behind the old end.
+    let end = size.min(old);
+    inode.zero_tail(end)?;
+    if end % BLOCK_SIZE as u64 != 0 {
+        // Or a power cut could bring back what was there.
+        inode.write_back(end)?;
     }
+    cache.truncate_pages(size);
     inode.touch();
-    inode.mark_dirty();
-    Ok(())
+    if size > old {
+        let io = inode.super_block().change(Credits::MAP)?;
+        InodeData::store(inode, &io)?;
+        io.finish(inode.is_sync())
+    } else {
+        // Also when the size stays the same: what fallocate(2) made behind the end goes, as on xfs
+        // and ext4.
+        free_beyond_end(inode)
+    }
 }
 
-/// Frees the blocks behind the end of the file.
-fn free_beyond_end(inode: &LockedInode) -> Result {
+/// Frees the blocks behind the end of the file, and writes the inode. What a power cut leaves of them, the next mount frees.
+pub(super) fn free_beyond_end(inode: &LockedInode) -> Result {
+    let ino = inode.ino();
     change_map(inode, |io, map, allocator, end| {
-        map.remove(io, allocator, end, u64::MAX)
+        let more = map.remove_some(io, allocator, end, u64::MAX)?;
+        allocator.set_orphan(io, ino, more || inode.nlink() == 0)?;
+        Ok(more)
     })
 }
 
@@ -214,25 +226,31 @@ pub(super) fn free_unused(inode: &LockedInode) {
     let _ = freed;
 }
 
-/// Takes blocks away with `f`, to which it tells in which block the file ends.
+/// Takes blocks away with `f`, to which it tells in which block the file ends, in as many changes as `f` says that there is more
+/// to do; and writes the inode.
 fn change_map(
     inode: &LockedInode,
-    f: impl FnOnce(&Change<'_>, &mut ExtentMap, &mut Allocator, u64) -> Result,
+    mut f: impl FnMut(&Change<'_>, &mut ExtentMap, &mut Allocator, u64) -> Result<bool>,
 ) -> Result {
     let sb = inode.super_block();
-    let _nofs = NofsScope::enter();
-    let io = &sb.change()?;
-    let _change = inode.data().change();
-    let mut map = inode.data().lock_map();
-    let mut allocator = sb.data().allocator.lock();
-    let end = inode.size().div_ceil(BLOCK_SIZE as u64);
-    let removed = f(io, &mut map.extents, &mut allocator, end);
-    // The blocks are another file's as soon as the allocator is unlocked.
-    map.publish();
-    drop(allocator);
-    InodeData::update_sectors(inode, &map);
-    inode.mark_dirty();
-    removed
+    loop {
+        let io = sb.change(Credits::FREE)?;
+        let more = {
+            let mut map = inode.data().lock_map();
+            let mut allocator = sb.data().allocator.lock();
+            let end = inode.size().div_ceil(BLOCK_SIZE as u64);
+            let more = f(&io, &mut map.extents, &mut allocator, end);
+            drop(allocator);
+            InodeData::update_sectors(inode, &map);
+            InodeData::store_map(inode, &io, &mut map, inode.size())?;
+            more?
+        };
+        io.finish(inode.is_sync() && !more)?;
+        if !more {
+            return Ok(());
+        }
+        cond_resched();
+    }
 }
 
 /// Makes `pos..end` of the file read as zeroes, and frees the blocks that are all within. No direct I/O is in
@@ -250,7 +268,7 @@ pub(super) fn punch(inode: &InvalidateLock<'_>, pos: u64, end: u64) -> Result {
     // What was written must still be there if the rest fails.
     inode.drop_pages(first << BLOCK_LOG2, last << BLOCK_LOG2)?;
     change_map(inode, |io, map, allocator, _| {
-        map.remove(io, allocator, first, last)
+        map.remove_some(io, allocator, first, last)
     })
 }
 
@@ -267,16 +285,15 @@ pub(super) fn preallocate(inode: &Inode, pos: u64, end: u64) -> Result {
     Ok(())
 }
 
-/// Makes an inode, and all metadata that leads to it, durable.
-pub(super) fn sync_metadata(inode: &Inode) -> Result {
+/// Makes an inode durable, with a name that leads to it; with `data` only what its data need.
+pub(super) fn sync_metadata(inode: &Inode, data: bool) -> Result {
     // Somebody else may have been told of an error that concerns this inode.
     let sb = inode.super_block();
-    let revision = InodeData::revision(inode);
     sb.check_lost()?;
-    inode.sync()?;
-    sb.sync_device()?;
-    InodeData::synced(inode, revision);
-    Ok(())
+    if inode.is_dirty(data) {
+        inode.sync()?;
+    }
+    sb.commit(inode.data().last_change(data))
 }
 
 /// Before a write at `pos`: what lies between the old end of the file and there reads as zeroes.
@@ -295,7 +312,6 @@ pub(super) fn buffered_write(
     from: &mut IovIter<'_>,
 ) -> Result<usize> {
     let size = inode.size();
-    let _change = (iocb.pos() + from.len() as u64 > size).then(|| inode.data().change());
     let written = inode.buffered_write(iocb, from);
     if inode.size() != size {
         inode.mark_dirty();
@@ -322,7 +338,7 @@ impl MappingOps for ToyFs {
     }
 
     fn written(inode: &Inode, pos: u64, len: u64) -> Result {
-        mark_written(inode, pos, len)
+        mark_written(inode, pos, len, inode.size())
     }
 
     fn reads(inode: &Inode, pages: RangeInclusive<u64>) {

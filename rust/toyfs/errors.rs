@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What happens after an error of metadata.
+//! Changes of metadata, and what happens after an error of one.
 //!
-//! There is no journal: metadata that could not be written, or a change of it that ended half done, leaves
-//! the device behind what is in memory, and nothing will bring it up to date. So the first error makes
-//! the file system read-only for the rest of the mount, and it stays marked as not unmounted cleanly.
+//! All of a [`Change`] reaches the device, or nothing: it is a part of a transaction of the journal. An error in the middle of one that cannot be
+//! taken back, and metadata that cannot be read or understood, make the file system read-only for the rest of the mount: the
+//! journal is aborted, what was not committed is lost, and what was is consistent. The next mount marks the file system as one that has had an error.
 //!
 //! Not through `SB_RDONLY`: setting that behind the back of `s_umount` confuses freezing, and sync(2) and
 //! syncfs(2) take a read-only file system for one that has nothing to report.
 
 use super::{block::BlockIo, options::OnError, SuperBlock};
-use crate::vfs::{self, BlockDevice, ErrorCursor, RateLimit};
+use crate::vfs::{self, AtomicTid, BlockDevice, ErrorCursor, Handle, Journal, RateLimit, Tid};
 use core::{cell::Cell, convert::Infallible, fmt};
 use kernel::{
     prelude::*,
@@ -25,17 +25,24 @@ pub(super) struct Health {
     on_error: Atomic<u32>,
     /// Errors of writes to the device before this point are none of this mount's.
     since: ErrorCursor,
+    /// The last transaction that has freed something.
+    freed: AtomicTid,
     #[pin]
     messages: RateLimit,
 }
 
 impl Health {
     /// Without errors so far.
-    pub(super) fn new(since: ErrorCursor, on_error: OnError) -> impl PinInit<Self, Infallible> {
+    pub(super) fn new(
+        since: ErrorCursor,
+        on_error: OnError,
+        latest: Tid,
+    ) -> impl PinInit<Self, Infallible> {
         pin_init!(Self {
             failed: Atomic::new(0),
             on_error: Atomic::new(on_error as u32),
             since,
+            freed: AtomicTid::new(latest),
             messages <- RateLimit::new(),
         })
     }
@@ -77,16 +84,25 @@ impl SuperBlock {
         }
         let id = self.id();
         pr_crit!("{id}: {why}\n");
+        if let Some(journal) = &self.data().journal {
+            journal.abort();
+        }
         if self.health().on_error() == OnError::Panic {
             vfs::panic(c"toyfs: panic forced after error");
         }
         pr_crit!("{id}: read-only from now on; unmount it and run fsck.toyfs\n");
     }
 
-    /// Whether metadata that was written has reached the device as far as is known. If some has not, that is
+    /// Whether metadata that was written has reached the journal, and its place, as far as is known. If some has not, that is
     /// an error, of which nobody else may have heard.
     pub(super) fn check_lost(&self) -> Result {
-        if self.device().check_errors(&self.health().since).is_err() {
+        if self
+            .data()
+            .journal
+            .as_ref()
+            .is_some_and(Journal::is_aborted)
+            || self.device().check_errors(&self.health().since).is_err()
+        {
             self.fail(format_args!("metadata could not be written"));
         }
         if self.has_failed() {
@@ -95,13 +111,36 @@ impl SuperBlock {
         Ok(())
     }
 
+    /// The journal. `EROFS` for a mount that does without.
+    pub(super) fn journal(&self) -> Result<&Journal> {
+        self.data().journal.as_ref().ok_or(EROFS)
+    }
+
     /// Begins a change of metadata. `EROFS` after an error.
-    pub(super) fn change(&self) -> Result<Change<'_>> {
+    pub(super) fn change(&self, credits: Credits) -> Result<Change<'_>> {
         self.check_lost().map_err(|_| EROFS)?;
         Ok(Change {
             sb: self,
+            handle: self.journal()?.start(credits.blocks, credits.revokes)?,
             started: Cell::new(false),
         })
+    }
+
+    /// Has `f` make a change, and once more if there was no space but a commit gives some back: what was freed cannot be had before.
+    pub(super) fn with_space<R>(&self, mut f: impl FnMut() -> Result<R>) -> Result<R> {
+        // Others may be faster, and free something in their turn.
+        for _ in 0..3 {
+            match f() {
+                Err(ENOSPC) => {}
+                done => return done,
+            }
+            let freed = self.health().freed.load();
+            if self.journal()?.is_committed(freed) {
+                return Err(ENOSPC);
+            }
+            self.commit(freed)?;
+        }
+        f()
     }
 
     /// For looking at metadata.
@@ -109,18 +148,54 @@ impl SuperBlock {
         Reader(self)
     }
 
-    /// Writes all dirty metadata, and makes it durable. `EIO` if some was lost, now or before.
-    pub(super) fn sync_device(&self) -> Result {
-        let device = self.device();
-        if let Err(e) = device.sync() {
-            self.fail(format_args!("metadata could not be written: {e:?}"));
-        }
+    /// Makes a transaction durable, and what the device has acknowledged. `EIO` if something was lost, now or before.
+    pub(super) fn commit(&self, tid: Tid) -> Result {
         self.check_lost()?;
-        device.flush().map_err(|e| {
-            self.fail(format_args!("the device could not be flushed: {e:?}"));
-            EIO
-        })
+        // After an error it has been aborted.
+        let committed = self.journal()?.commit(tid);
+        self.check_lost()?;
+        committed.inspect_err(|e| self.fail(format_args!("the device could not be flushed: {e:?}")))
     }
+
+    /// Makes all that was changed durable. `EIO` if something was lost, now or before.
+    pub(super) fn commit_all(&self) -> Result {
+        match self.journal() {
+            Ok(journal) => self.commit(journal.latest()),
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+/// How much a change may change.
+#[derive(Clone, Copy)]
+pub(super) struct Credits {
+    /// Blocks that are written.
+    blocks: u32,
+    /// Blocks of metadata that are freed.
+    revokes: u32,
+}
+
+impl Credits {
+    const fn new(blocks: u32, revokes: u32) -> Self {
+        Self { blocks, revokes }
+    }
+
+    /// An inode, or the super block, and nothing else.
+    pub(super) const ONE: Self = Self::new(1, 0);
+
+    /// One extent of a file comes, or becomes another or three: the blocks of the chain (5), the bitmap for its data, for a block of
+    /// the chain and for those that are merged (6), the inode, the orphan bitmap.
+    pub(super) const MAP: Self = Self::new(14, 8);
+
+    /// As many extents as [`ExtentMap::remove_some`](super::extent::ExtentMap::remove_some) takes away, and the inode with
+    /// them.
+    pub(super) const FREE: Self = Self::new(
+        Self::MAP.blocks + super::extent::REMOVED_AT_ONCE as u32 + 2,
+        Self::MAP.revokes,
+    );
+
+    /// A change of names: two directories, one of which may get another block, of a link each; two files or directories more, and the bitmaps of inodes and orphans.
+    pub(super) const NAMES: Self = Self::new(Self::MAP.blocks + 10, Self::MAP.revokes);
 }
 
 /// Metadata of a mount, to be read.
@@ -132,7 +207,21 @@ impl BlockIo for Reader<'_> {
         BlockDevice::read(self.0.device(), block, offset, buf, since)
     }
 
+    fn read_bitmap(&self, block: u64, bits: &mut [u8]) -> Result {
+        let since = &self.0.health().since;
+        let bits = bits.try_into().map_err(|_| EINVAL)?;
+        self.0.device().read_bitmap(block, bits, since)
+    }
+
     fn write(&self, _block: u64, _offset: usize, _data: &[u8]) -> Result {
+        Err(EROFS)
+    }
+
+    fn write_bitmap(&self, _block: u64, _offset: usize, _data: &[u8], _clears: bool) -> Result {
+        Err(EROFS)
+    }
+
+    fn revoke(&self, _block: u64) -> Result {
         Err(EROFS)
     }
 
@@ -157,15 +246,34 @@ fn go_on_unless_killed() -> Result {
     Ok(())
 }
 
-/// A change of a mount's metadata. What it cannot read, write or understand is an error of the file
-/// system.
+/// A change of a mount's metadata, all of which survives a power cut or nothing. What it cannot read, write or understand is an
+/// error of the file system.
+///
+/// While a task has one it waits for nobody's data: no folio is locked, and no lock taken but the map of an inode and the
+/// allocator. Nor is a reference to an inode given up, which might be the last.
+#[must_use = "the change has ended when this is dropped"]
 pub(super) struct Change<'a> {
     sb: &'a SuperBlock,
+    handle: Handle<'a>,
     /// Something has been written: the rest must follow.
     started: Cell<bool>,
 }
 
 impl Change<'_> {
+    /// The transaction that this is a part of.
+    pub(super) fn tid(&self) -> Tid {
+        self.handle.tid()
+    }
+
+    /// Ends the change; on disk when this returns if it is to be `sync`.
+    pub(super) fn finish(self, sync: bool) -> Result {
+        let Self { sb, handle, .. } = self;
+        if sync {
+            handle.sync();
+        }
+        handle.stop().or_else(|_| sb.check_lost())
+    }
+
     fn check(&self, done: Result, verb: &str, block: u64) -> Result {
         match done {
             Ok(()) => Ok(()),
@@ -186,11 +294,27 @@ impl BlockIo for Change<'_> {
         self.check(self.sb.reader().read(block, offset, buf), "read", block)
     }
 
+    fn read_bitmap(&self, block: u64, bits: &mut [u8]) -> Result {
+        self.check(self.sb.reader().read_bitmap(block, bits), "read", block)
+    }
+
     fn write(&self, block: u64, offset: usize, data: &[u8]) -> Result {
-        let since = &self.sb.health().since;
-        let done = BlockDevice::write(self.sb.device(), block, offset, data, since);
+        let done = self.handle.write(block, offset, data);
         self.started.set(true);
         self.check(done, "written", block)
+    }
+
+    fn write_bitmap(&self, block: u64, offset: usize, data: &[u8], clears: bool) -> Result {
+        if clears {
+            self.sb.health().freed.store(self.handle.tid());
+        }
+        let done = self.handle.write_bitmap(block, offset, data);
+        self.started.set(true);
+        self.check(done, "written", block)
+    }
+
+    fn revoke(&self, block: u64) -> Result {
+        self.check(self.handle.revoke(block), "freed", block)
     }
 
     fn corrupt(&self, what: fmt::Arguments<'_>) -> Error {

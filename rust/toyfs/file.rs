@@ -74,7 +74,6 @@ impl FileOps for ToyFs {
             inode.data().lock_map().extents.keep_noted();
         }
         if op.grows() && end > size {
-            let _change = inode.data().change();
             inode.zero_tail(size)?;
             cache.truncate_pages(end);
             inode.mark_dirty();
@@ -82,9 +81,9 @@ impl FileOps for ToyFs {
         Ok(())
     }
 
-    fn fsync(inode: &Inode, _datasync: bool) -> Result {
-        // Even for fdatasync(2) of a clean inode: it may be in the device's page cache only.
-        sync_metadata(inode)
+    fn fsync(inode: &Inode, datasync: bool) -> Result {
+        // Even of a clean inode: what it was written with may not be committed yet.
+        sync_metadata(inode, datasync)
     }
 
     fn fault(inode: &Inode, index: u64) -> FaultAnswer {

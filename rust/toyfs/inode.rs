@@ -4,12 +4,13 @@
 
 use super::{
     block::{corrupt, BlockIo},
+    errors::{Change, Credits},
     extent::{ExtentMap, Mapping, Published},
     Inode, InodeRef, LockedInode, SuperBlock,
 };
 use crate::{
     lock::{new_two_state_shared_lock, KeptHold, TwoStateSharedLock},
-    vfs::{might_lock_folio, Attr, LastTime, NofsScope, Timestamp},
+    vfs::{cond_resched, might_lock_folio, AtomicTid, Attr, LastTime, NofsScope, Tid, Timestamp},
 };
 use core::{
     convert::Infallible,
@@ -19,7 +20,7 @@ use kernel::{
     new_mutex,
     prelude::*,
     sync::{
-        atomic::{Acquire, Atomic, Full, Relaxed, Release},
+        atomic::{Acquire, Atomic, Relaxed, Release},
         Mutex, MutexGuard,
     },
 };
@@ -41,38 +42,14 @@ pub(crate) struct InodeData {
     map: Mutex<Map>,
     /// The extents of `map`, for those who only look.
     published: Published,
-    /// Counts the changes of map and size: of what is needed to find the data.
-    revision: Atomic<u64>,
-    /// Such changes that are being made.
-    changing: Atomic<u32>,
-    /// The last `revision` that is known to be durable, if any.
-    durable: Atomic<u64>,
-    /// The last of [`Super::names`](super::mount::Super::names) as well.
-    durable_names: Atomic<u64>,
+    /// The last transaction that has changed the inode on disk.
+    changed: AtomicTid,
+    /// The last one that has changed what is needed to find its data.
+    moved: AtomicTid,
     /// Writes in flight that end behind the end of the file.
     extending: Atomic<u32>,
     /// When somebody has taken `add_lock` in `Block`.
     pub(super) blocked: LastTime,
-}
-
-/// What leads to the data of a file, at some moment.
-#[derive(Clone, Copy)]
-pub(super) struct Revision {
-    /// Map and size of the file.
-    own: u64,
-    /// The names of all files.
-    names: u64,
-}
-
-/// A change of map or size that is being made.
-#[must_use = "the change has ended when this is dropped"]
-pub(super) struct Changing<'a>(&'a InodeData);
-
-impl Drop for Changing<'_> {
-    fn drop(&mut self) {
-        self.0.revision.add(1, Relaxed);
-        self.0.changing.fetch_sub(1, Release);
-    }
 }
 
 /// One of the writes in flight that end behind the end of the file.
@@ -93,6 +70,8 @@ pub(crate) struct Map {
     pub(super) parent: u64,
     /// Of a directory: as many blocks from the first on have been validated.
     pub(super) validated: u64,
+    /// The size on disk.
+    stored_size: u64,
 }
 
 fn from_disk(t: Time) -> Timestamp {
@@ -121,14 +100,13 @@ impl InodeData {
                     btime: Time::default(),
                     parent: 0,
                     validated: 0,
+                    stored_size: 0,
                 },
                 "toyfs_map"
             ),
             published: Published::new(),
-            revision: Atomic::new(1),
-            changing: Atomic::new(0),
-            durable: Atomic::new(0),
-            durable_names: Atomic::new(0),
+            changed: AtomicTid::new(Tid::NONE),
+            moved: AtomicTid::new(Tid::NONE),
             extending: Atomic::new(0),
             blocked: LastTime::never(),
         })
@@ -164,40 +142,21 @@ impl InodeData {
         &self.published
     }
 
-    /// To be held around each change of map or size, until the inode is marked dirty.
-    pub(super) fn change(&self) -> Changing<'_> {
-        // Whoever sees the change sees this, too.
-        self.changing.fetch_add(1, Full);
-        Changing(self)
-    }
-
-    /// What of its metadata there is to be made durable now. `None` while it changes.
-    pub(super) fn revision(inode: &Inode) -> Option<Revision> {
-        let data = inode.data();
-        let names = inode.super_block().data().names();
-        // In this order: a change that has ended in between is one in `revision`.
-        (data.changing.load(Acquire) == 0).then(|| Revision {
-            own: data.revision.load(Acquire),
-            names,
-        })
-    }
-
-    /// All metadata is durable as it was at `revision`.
-    pub(super) fn synced(inode: &Inode, revision: Option<Revision>) {
-        if let Some(Revision { own, names }) = revision {
-            // Each for itself: what was durable once stays so.
-            inode.data().durable.store(own, Release);
-            inode.data().durable_names.store(names, Release);
+    /// The transaction to be committed for the inode to be durable, as it is on disk; with `data` for its data only.
+    pub(super) fn last_change(&self, data: bool) -> Tid {
+        if data {
+            self.moved.load()
+        } else {
+            self.changed.load()
         }
     }
 
-    /// Whether map and size, and the names of all files, are known to be durable as they are: what is written into written
+    /// Whether map and size are known to be durable as they are, with a name that leads to them: what is written into written
     /// blocks is then found after a power cut.
     pub(super) fn is_durable(inode: &Inode) -> bool {
-        let data = inode.data();
-        Self::revision(inode).is_some_and(|now| {
-            now.own == data.durable.load(Acquire) && now.names == data.durable_names.load(Acquire)
-        })
+        let moved = inode.data().moved.load();
+        let journal = inode.super_block().journal();
+        !inode.is_dirty(true) && journal.is_ok_and(|journal| journal.is_committed(moved))
     }
 
     /// Notes a write that may be in flight when `i_rwsem` is released, and ends behind the end of the file.
@@ -223,8 +182,17 @@ impl InodeData {
     ///
     /// # Errors
     ///
-    /// `EUCLEAN` for a number that does not exist, is free, or whose inode is corrupt.
+    /// `EUCLEAN` for a number that does not exist, is free, or whose inode is corrupt or has no links.
     pub(super) fn get(sb: &SuperBlock, ino: u64) -> Result<InodeRef<'_>> {
+        Self::get_with(sb, ino, 1)
+    }
+
+    /// Returns an inode that need not have links.
+    pub(super) fn get_orphan(sb: &SuperBlock, ino: u64) -> Result<InodeRef<'_>> {
+        Self::get_with(sb, ino, 0)
+    }
+
+    fn get_with(sb: &SuperBlock, ino: u64, links: u32) -> Result<InodeRef<'_>> {
         let data = sb.data();
         let io = &sb.reader();
         let fail = |why| corrupt(io, "inode", ino)(format::Corrupt(why));
@@ -243,7 +211,7 @@ impl InodeData {
         let mut raw = [0; INODE_SIZE];
         io.read(block, offset, &mut raw)?;
         let disk = format::Inode::parse(&raw, ino, data.seed).map_err(corrupt(io, "inode", ino))?;
-        if disk.nlink < if disk.is_dir() { 2 } else { 1 } {
+        if disk.nlink < if disk.is_dir() { 2 * links } else { links } {
             return Err(fail("referenced, but has too few links"));
         }
         let extents = ExtentMap::load(io, &data.format, &disk)?;
@@ -253,6 +221,13 @@ impl InodeData {
             map.extents = extents;
             map.btime = disk.btime;
             map.parent = disk.parent;
+            map.stored_size = disk.size;
+        }
+        if let Ok(journal) = sb.journal() {
+            // It may have left memory with a change that is not on disk yet.
+            let latest = journal.latest();
+            new.data().changed.store(latest);
+            new.data().moved.store(latest);
         }
         new.set_attr(&Attr {
             mode: disk.mode as u16,
@@ -282,15 +257,20 @@ impl InodeData {
         from_disk(inode.data().lock_map().btime)
     }
 
-    /// Copies the inode, and the blocks of its extent chain that changed, into the page cache of the
-    /// device.
-    pub(super) fn store(inode: &Inode) -> Result {
-        let sb = inode.super_block();
-        let data = sb.data();
-        let io = &sb.change().map_err(|_| EIO)?;
+    /// Writes the inode, and the blocks of its extent chain that changed.
+    pub(super) fn store(inode: &Inode, io: &Change<'_>) -> Result {
+        Self::store_map(inode, io, &mut inode.data().lock_map(), inode.size())
+    }
+
+    /// As [`Self::store`], for who has the map; with another size, before the inode gets that.
+    pub(super) fn store_map(
+        inode: &Inode,
+        io: &Change<'_>,
+        map: &mut MapGuard<'_>,
+        size: u64,
+    ) -> Result {
+        let data = inode.super_block().data();
         let (block, offset) = data.format.inode_location(inode.ino()).ok_or(EIO)?;
-        let _nofs = NofsScope::enter();
-        let mut map = inode.data().lock_map();
         let (uid, gid) = inode.owner();
         let [atime, mtime, ctime] = inode.times();
         let mut disk = format::Inode {
@@ -300,7 +280,7 @@ impl InodeData {
             gid,
             nlink: inode.nlink(),
             generation: inode.generation(),
-            size: inode.size(),
+            size,
             atime: to_disk(atime),
             mtime: to_disk(mtime),
             ctime: to_disk(ctime),
@@ -308,8 +288,24 @@ impl InodeData {
             parent: map.parent,
             ..format::Inode::default()
         };
+        let own = inode.data();
+        // Before the map is published: who sees that sees this.
+        if map.extents.is_unpublished() || size != map.stored_size {
+            own.moved.store(io.tid());
+        }
+        own.changed.store(io.tid());
         map.extents.store(io, &data.format, &mut disk)?;
-        io.write(block, offset, &disk.encode(data.seed))
+        io.write(block, offset, &disk.encode(data.seed))?;
+        map.stored_size = size;
+        Ok(())
+    }
+
+    /// Writes an inode that was only changed in memory.
+    pub(super) fn write_back(inode: &Inode) -> Result {
+        let change = inode.super_block().change(Credits::MAP);
+        let io = change.map_err(|_| EIO)?;
+        Self::store(inode, &io)?;
+        io.finish(false)
     }
 
     /// Frees an inode without links on disk, when it leaves memory.
@@ -318,21 +314,31 @@ impl InodeData {
         if inode.nlink() != 0 || inode.ino() == 0 {
             return;
         }
-        let sb = inode.super_block();
-        let _nofs = NofsScope::enter();
-        let Ok(io) = sb.change() else {
-            // It stays on disk as it is: used, and without links.
-            return;
-        };
-        let mut map = inode.data().lock_map();
-        let mut allocator = sb.data().allocator.lock();
-        let freed = map
-            .extents
-            .remove(&io, &mut allocator, 0, u64::MAX)
-            .and(allocator.free_inode(&io, inode.ino()));
-        if let Err(e) = freed {
-            io.half_done("not everything of a deleted inode could be freed", e);
+        // On an error it stays on disk as it is: used, without links, and an orphan.
+        while let Ok(io) = inode.super_block().change(Credits::FREE) {
+            match Self::evict_some(inode, &io) {
+                Ok(true) => cond_resched(),
+                Ok(false) => break,
+                Err(e) => {
+                    io.half_done("not everything of a deleted inode could be freed", e);
+                    break;
+                }
+            }
         }
+    }
+
+    /// Frees some of the inode's blocks, or the inode when there are none. Returns whether there is more to do.
+    fn evict_some(inode: &Inode, io: &Change<'_>) -> Result<bool> {
+        let data = inode.super_block().data();
+        let mut map = inode.data().lock_map();
+        let mut allocator = data.allocator.lock();
+        let more = map.extents.remove_some(io, &mut allocator, 0, u64::MAX)?;
+        if !more {
+            allocator.free_inode(io, inode.ino())?;
+            allocator.set_orphan(io, inode.ino(), false)?;
+        }
+        Self::store_map(inode, io, &mut map, inode.size())?;
+        Ok(more)
     }
 
     /// Updates what `stat(2)` reports after a change of the map.

@@ -5,7 +5,8 @@
 use super::{
     bitmap::Allocator,
     block::BlockIo,
-    errors::Health,
+    data::free_beyond_end,
+    errors::{Credits, Health},
     inode::InodeData,
     options::{Options, SelfDio},
     stats::Stats,
@@ -13,8 +14,8 @@ use super::{
     Inode, InodeRef, LockedSuper, SuperBlock, ToyFs,
 };
 use crate::vfs::{
-    fatal_signal_pending, BlockDevice, ErrorCursor, File, FsStatics, NofsScope, PendingSuper, Show,
-    StatFs, SuperGeometry, SuperOps, Types,
+    fatal_signal_pending, BlockDevice, ErrorCursor, File, FoundJournal, FsStatics, Journal,
+    NofsScope, PendingSuper, Show, StatFs, SuperGeometry, SuperOps, Tid, Types,
 };
 use core::{convert::Infallible, fmt};
 use kernel::{
@@ -24,7 +25,7 @@ use kernel::{
     seq_print,
     str::CStr,
     sync::{
-        atomic::{Acquire, Atomic, Relaxed, Release},
+        atomic::{Atomic, Relaxed},
         Mutex,
     },
 };
@@ -42,8 +43,7 @@ pub(crate) static STATICS: FsStatics<ToyFs> = FsStatics::new();
 /// What toyfs keeps about a mount.
 #[pin_data]
 pub(crate) struct Super {
-    /// The super block as it was read. Its state is what an unmount puts back: a file system that was
-    /// not unmounted cleanly once has not become clean by being mounted again.
+    /// The super block as it was read, when the journal had been replayed.
     pub(super) format: Superblock,
     /// Whether the super block on disk is the file system's own, or can be replaced.
     replaceable: bool,
@@ -60,41 +60,37 @@ pub(crate) struct Super {
     /// Pages that somebody loses to direct writes.
     #[pin]
     pub(super) wanted: Wanted,
-    /// Counts the changes of names.
-    names: Atomic<u64>,
+    /// What changes of metadata go through; not with `norecovery`.
+    pub(super) journal: Option<Journal>,
     /// Counters, and their file in debugfs.
     stats: File<Stats>,
 }
 
 impl Super {
+    /// What the super block says while the file system is mounted for writing.
+    fn state_in_use(&self) -> format::State {
+        match self.format.state {
+            format::State::Errors => format::State::Errors,
+            _ => format::State::Dirty,
+        }
+    }
+
+    /// What it says afterwards. Only fsck.toyfs makes a file system that has had an error a clean one.
+    fn state_unused(&self) -> format::State {
+        match self.format.state {
+            format::State::Errors => format::State::Errors,
+            _ => format::State::Clean,
+        }
+    }
+
     /// What to do about overlapping direct writes.
     pub(super) fn selfdio(&self) -> SelfDio {
         SelfDio::from_raw(self.selfdio.load(Relaxed))
     }
 
-    /// How many changes of names have ended.
-    pub(super) fn names(&self) -> u64 {
-        self.names.load(Acquire)
-    }
-
-    /// To be held while a name is made, taken away or changed.
-    pub(super) fn change_names(&self) -> ChangingNames<'_> {
-        ChangingNames(&self.names)
-    }
-
     /// The counters.
     pub(super) fn stats(&self) -> &Stats {
         &self.stats
-    }
-}
-
-/// A change of names.
-#[must_use = "the change has ended when this is dropped"]
-pub(super) struct ChangingNames<'a>(&'a Atomic<u64>);
-
-impl Drop for ChangingNames<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_add(1, Release);
     }
 }
 
@@ -116,7 +112,19 @@ impl BlockIo for Mounting<'_> {
         BlockDevice::read(self.device, block, offset, buf, &self.since)
     }
 
+    fn read_bitmap(&self, block: u64, bits: &mut [u8]) -> Result {
+        self.read(block, 0, bits)
+    }
+
     fn write(&self, _block: u64, _offset: usize, _data: &[u8]) -> Result {
+        Err(EROFS)
+    }
+
+    fn write_bitmap(&self, _block: u64, _offset: usize, _data: &[u8], _clears: bool) -> Result {
+        Err(EROFS)
+    }
+
+    fn revoke(&self, _block: u64) -> Result {
         Err(EROFS)
     }
 
@@ -139,7 +147,7 @@ impl BlockIo for Mounting<'_> {
 
 /// Writes into the super block whether the file system is in use. On disk when it returns.
 fn set_state(sb: &SuperBlock, state: format::State) -> Result {
-    let io = sb.change()?;
+    let io = sb.change(Credits::ONE)?;
     let mut raw = [0; SUPER_SIZE];
     io.read(0, SUPER_OFFSET, &mut raw)?;
     if Superblock::parse_torn(&raw).is_err() {
@@ -148,13 +156,74 @@ fn set_state(sb: &SuperBlock, state: format::State) -> Result {
     }
     Superblock::set_state(&mut raw, state);
     io.write(0, SUPER_OFFSET, &raw)?;
-    sb.sync_device()
+    io.finish(true)
 }
 
-/// Writes everything, and then that the file system is no longer in use. After an error it stays marked.
+/// Before the first change.
+fn set_used(sb: &SuperBlock) -> Result {
+    let journal = sb.journal()?;
+    let had_error = journal.had_error();
+    if had_error {
+        journal.acknowledge_error();
+    }
+    set_state(sb, sb.data().state_in_use())?;
+    if had_error {
+        journal.clear_error();
+    }
+    free_orphans(sb)
+}
+
+/// Writes everything to its place, and then that the file system is no longer in use.
 fn set_unused(sb: &SuperBlock) -> Result {
-    sb.sync_device()?;
-    set_state(sb, sb.data().format.state)
+    set_state(sb, sb.data().state_unused())?;
+    sb.journal()?
+        .quiesce()
+        .inspect_err(|e| sb.fail(format_args!("the journal could not be emptied: {e:?}")))
+}
+
+/// Frees what was left to be freed when the machine stopped.
+fn free_orphans(sb: &SuperBlock) -> Result {
+    let io = &sb.reader();
+    let mut count = 0;
+    let mut next = 0;
+    loop {
+        let orphan = sb.data().allocator.lock().next_orphan(io, next)?;
+        let Some(ino) = orphan else {
+            break;
+        };
+        let inode = InodeData::get_orphan(sb, ino)?;
+        if inode.nlink() > 0 {
+            free_beyond_end(&*inode.lock()?)?;
+        }
+        // Without links it ends here.
+        drop(inode);
+        next = ino + 1;
+        count += 1;
+    }
+    if count > 0 {
+        let id = sb.id();
+        pr_info!("{id}: freed what {count} deleted or truncated files had left\n");
+    }
+    Ok(())
+}
+
+/// Finds the journal, and writes what is in it to its places.
+fn load_journal(sb: &PendingSuper<'_, ToyFs>, format: &Superblock) -> Result<Journal> {
+    let id = sb.id();
+    let journal = FoundJournal::open(sb, format.journal.start, format.journal.len)
+        .inspect_err(|e| pr_err!("{id}: no usable journal: {e:?} (see fsck.toyfs)\n"))?;
+    let replay = !journal.is_empty();
+    if replay && sb.device().is_read_only() {
+        pr_err!("{id}: the journal has to be replayed, and nothing can be written to the device (try -o ro,norecovery)\n");
+        return Err(EROFS);
+    }
+    let journal = journal.load().inspect_err(|e| {
+        pr_err!("{id}: the journal cannot be replayed: {e:?} (see fsck.toyfs)\n")
+    })?;
+    if replay {
+        pr_info!("{id}: was not unmounted cleanly; the journal was replayed\n");
+    }
+    Ok(journal)
 }
 
 /// Reads and checks the super block, or if it is damaged its copy. Says whether the file system can be
@@ -245,13 +314,29 @@ impl SuperOps for ToyFs {
             id: sb.id(),
             since: sb.device().error_cursor(),
         };
-        let (format, replaceable) = read_super(&io)?;
+        let (mut format, mut replaceable) = read_super(&io)?;
+        let journal = if options.norecovery {
+            if !sb.is_read_only() {
+                let id = sb.id();
+                pr_err!("{id}: norecovery is for mounts that are read-only (-o ro,norecovery)\n");
+                return Err(EINVAL);
+            }
+            None
+        } else {
+            let journal = load_journal(sb, &format)?;
+            // As the journal has left it.
+            (format, replaceable) = read_super(&io)?;
+            Some(journal)
+        };
         if !sb.is_read_only() {
             check_writable(&format, replaceable, sb.id())?;
         }
-        if matches!(format.state, format::State::Dirty) {
+        if journal.as_ref().is_some_and(Journal::had_error) {
+            format.state = format::State::Errors;
+        }
+        if matches!(format.state, format::State::Errors) {
             let id = sb.id();
-            pr_warn!("{id}: was not unmounted cleanly; run fsck.toyfs -n\n");
+            pr_warn!("{id}: has had an error; run fsck.toyfs\n");
         }
         let allocator = Allocator::load(&io, &format)?;
         sb.set_geometry(&SuperGeometry {
@@ -266,12 +351,16 @@ impl SuperOps for ToyFs {
             try_pin_init!(Super {
                 seed,
                 replaceable,
-                health <- Health::new(io.since, options.on_error),
+                health <- Health::new(
+                    io.since,
+                    options.on_error,
+                    journal.as_ref().map_or(Tid::NONE, Journal::latest),
+                ),
                 format,
                 selfdio: Atomic::new(options.selfdio as u32),
                 allocator <- new_mutex!(allocator, "toyfs_allocator"),
                 wanted <- Wanted::new(),
-                names: Atomic::new(0),
+                journal,
                 stats: debugfs.file(c"stats", Stats::new())?,
             }),
             GFP_KERNEL,
@@ -289,7 +378,7 @@ impl SuperOps for ToyFs {
         }
         // The last thing that can fail for a reason on disk was the root.
         if !sb.is_read_only() {
-            set_state(sb, format::State::Dirty)?;
+            set_used(sb)?;
         }
         Ok(root)
     }
@@ -298,6 +387,7 @@ impl SuperOps for ToyFs {
         Options {
             selfdio: sb.data().selfdio(),
             on_error: sb.data().health.on_error(),
+            norecovery: sb.journal().is_err(),
         }
     }
 
@@ -311,8 +401,13 @@ impl SuperOps for ToyFs {
         }
         if read_only != sb.is_read_only() {
             if !read_only {
+                if sb.journal().is_err() {
+                    let id = sb.id();
+                    pr_err!("{id}: mounted with norecovery: unmount it first\n");
+                    return Err(EROFS);
+                }
                 check_writable(&sb.data().format, sb.data().replaceable, sb.id())?;
-                set_state(sb, format::State::Dirty)?;
+                set_used(sb)?;
             } else if !sb.has_failed() {
                 // The VFS has stopped all writers, and left the rest to us; unless it was forced: then
                 // something may be under way, and the file system stays marked.
@@ -350,12 +445,23 @@ impl SuperOps for ToyFs {
     fn sync_fs(sb: &LockedSuper, wait: bool) -> Result {
         sb.check_lost()?;
         if !wait {
+            if let Ok(journal) = sb.journal() {
+                journal.start_commit();
+            }
             return Ok(());
         }
-        // The VFS has written the inodes before it waited for their data, whose completion made
-        // unwritten blocks ordinary ones: once more.
+        // The VFS has written the inodes before it waited for their data, whose completion may have changed them: once more.
         sb.sync_inodes();
-        sb.sync_device()
+        sb.commit_all()
+    }
+
+    fn freeze(sb: &LockedSuper) -> Result {
+        if sb.is_read_only() {
+            return Ok(());
+        }
+        sb.commit_all()?;
+        // So that a copy of the device needs no replay.
+        sb.journal()?.quiesce()
     }
 
     fn statfs(sb: &SuperBlock) -> StatFs {
@@ -377,13 +483,16 @@ impl SuperOps for ToyFs {
         let data = sb.data();
         let (selfdio, on_error) = (data.selfdio().option(), data.health.on_error().option());
         seq_print!(out, "{selfdio}{on_error}");
+        if sb.journal().is_err() {
+            seq_print!(out, ",norecovery");
+        }
         if sb.has_failed() {
             seq_print!(out, ",emergency_ro");
         }
     }
 
     fn write_inode(inode: &Inode) -> Result {
-        InodeData::store(inode)
+        InodeData::write_back(inode)
     }
 
     fn evict_inode(inode: &Inode) {

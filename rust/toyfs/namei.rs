@@ -2,11 +2,12 @@
 
 //! Directories.
 //!
-//! The blocks of a directory are metadata: they live in the page cache of the device. The VFS's lock
+//! The blocks of a directory are metadata: they are changed by way of the journal, each call in one change. The VFS's lock
 //! on the directory orders everything here.
 
 use super::{
     block::{corrupt, BlockIo},
+    errors::{Change, Credits},
     extent::Mapping,
     inode::InodeData,
     Inode, InodeRef, LockedInode, SuperBlock, ToyFs,
@@ -84,13 +85,7 @@ fn change_block<R>(
 }
 
 /// Adds an entry for a name that is not there.
-fn add_entry(
-    io: &impl BlockIo,
-    dir: &LockedInode,
-    name: &[u8],
-    ino: u64,
-    kind: FileType,
-) -> Result {
+fn add_entry(io: &Change<'_>, dir: &LockedInode, name: &[u8], ino: u64, kind: FileType) -> Result {
     let seed = dir.super_block().data().seed;
     let added = change_block(io, dir, |block| {
         Ok(dir::insert(block, name, ino, kind, seed)?.then_some(()))
@@ -99,18 +94,12 @@ fn add_entry(
         append_block(io, dir, name, ino, kind)?;
     }
     dir.touch();
-    dir.mark_dirty();
-    if added.is_none() {
-        // The block is found through the directory's inode only, and whoever makes the new file durable means its
-        // name as well.
-        InodeData::store(dir)?;
-    }
-    Ok(())
+    InodeData::store(dir, io)
 }
 
-/// Adds a block to a directory, with one entry in it.
+/// Adds a block to a directory, with one entry in it. The caller stores the directory.
 fn append_block(
-    io: &impl BlockIo,
+    io: &Change<'_>,
     dir: &LockedInode,
     name: &[u8],
     ino: u64,
@@ -122,7 +111,6 @@ fn append_block(
     if index >= format::MAX_DIR_BLOCKS {
         return Err(ENOSPC);
     }
-    let _nofs = NofsScope::enter();
     let mut buf = new_buffer()?;
     dir::init_block(&mut buf, dir.ino(), seed);
     dir::insert(&mut buf, name, ino, kind, seed).map_err(corrupt(io, "directory", dir.ino()))?;
@@ -135,18 +123,15 @@ fn append_block(
         Mapping::Mapped { disk, .. } => disk,
         Mapping::Hole { .. } => return Err(EIO),
     };
-    if let Err(e) = io.write(disk, 0, &buf) {
-        // If that fails as well, it has been reported.
-        let _ = map.extents.remove(io, &mut allocator, index, u64::MAX);
-        return Err(e);
-    }
+    io.write(disk, 0, &buf)
+        .inspect_err(|&e| io.half_done("a directory has a block that was not written", e))?;
     dir.set_size_field((index + 1) << BLOCK_LOG2);
     InodeData::update_sectors(dir, &map);
     Ok(())
 }
 
 /// Removes the entry of `name`, which must be for inode `ino`.
-fn remove_entry(io: &impl BlockIo, dir: &LockedInode, name: &[u8], ino: u64) -> Result {
+fn remove_entry(io: &Change<'_>, dir: &LockedInode, name: &[u8], ino: u64) -> Result {
     let seed = dir.super_block().data().seed;
     let removed = change_block(io, dir, |block| dir::remove(block, name, seed))?;
     if removed != Some(ino) {
@@ -155,8 +140,7 @@ fn remove_entry(io: &impl BlockIo, dir: &LockedInode, name: &[u8], ino: u64) -> 
         )));
     }
     dir.touch();
-    dir.mark_dirty();
-    Ok(())
+    InodeData::store(dir, io)
 }
 
 /// Whether a directory has no entries.
@@ -175,15 +159,24 @@ fn drop_link(io: &impl BlockIo, inode: &LockedInode, least: u32) {
     inode.drop_nlink();
 }
 
+/// Writes an inode that has lost a link. If that was the last one it is freed when nobody uses it any more, or by the next mount.
+fn store_unlinked(io: &Change<'_>, inode: &LockedInode) -> Result {
+    inode.touch_ctime();
+    if inode.nlink() == 0 {
+        let mut allocator = inode.super_block().data().allocator.lock();
+        allocator.set_orphan(io, inode.ino(), true)?;
+    }
+    InodeData::store(inode, io)
+}
+
 /// Allocates an inode number and makes an in-memory inode for it.
 fn allocate<'a>(
-    io: &impl BlockIo,
+    io: &Change<'_>,
     sb: &'a SuperBlock,
     dir: &Inode,
     idmap: &Idmap,
     mode: u16,
 ) -> Result<NewInode<'a, ToyFs>> {
-    let _nofs = NofsScope::enter();
     let ino = sb.data().allocator.lock().alloc_inode(io, dir.ino())?;
     let new = match sb.new_inode(ino) {
         Ok(new) => new,
@@ -210,6 +203,103 @@ fn allocate<'a>(
         new.inc_nlink();
     }
     Ok(new)
+}
+
+/// Makes a new inode and its entry, in one change.
+fn create<'a>(
+    dir: &'a LockedInode,
+    idmap: &Idmap,
+    name: &[u8],
+    mode: u16,
+) -> Result<NewInode<'a, ToyFs>> {
+    let kind = FileType::from_mode(mode.into()).ok_or(EINVAL)?;
+    let sb = dir.super_block();
+    let io = sb.change(Credits::NAMES)?;
+    let new = allocate(&io, sb, dir, idmap, mode)?;
+    let made = InodeData::store(&new, &io)
+        .and_then(|()| add_entry(&io, dir, name, new.ino(), kind))
+        .and_then(|()| {
+            if !new.is_dir() {
+                return Ok(());
+            }
+            dir.inc_nlink();
+            InodeData::store(dir, &io)
+        });
+    if let Err(e) = made {
+        new.clear_nlink();
+        // Freed when it is dropped here, after the change.
+        let orphaned = store_unlinked(&io, &new);
+        drop(io);
+        return Err(orphaned.err().unwrap_or(e));
+    }
+    io.finish(dir.is_dirsync())?;
+    Ok(new)
+}
+
+/// Moves an entry, over another one perhaps.
+fn rename(
+    io: &Change<'_>,
+    old_dir: &LockedInode,
+    old_name: &[u8],
+    inode: &Inode,
+    new_dir: &LockedInode,
+    new_name: &[u8],
+    target: Option<&LockedInode>,
+) -> Result {
+    let kind = FileType::from_mode(inode.mode().into()).ok_or(EINVAL)?;
+    let seed = new_dir.super_block().data().seed;
+    match target {
+        Some(target) => {
+            if target.is_dir() && !is_empty(io, target)? {
+                return Err(ENOTEMPTY);
+            }
+            let replaced = change_block(io, new_dir, |block| {
+                dir::replace(block, new_name, inode.ino(), kind, seed)
+            })?;
+            if replaced != Some(target.ino()) {
+                return Err(corrupt(io, "directory", new_dir.ino())(format::Corrupt(
+                    "an entry in memory is not on disk",
+                )));
+            }
+            new_dir.touch();
+        }
+        None => add_entry(io, new_dir, new_name, inode.ino(), kind)?,
+    }
+    if let Err(e) = remove_entry(io, old_dir, old_name, inode.ino()) {
+        // As it was before.
+        let undone = match target {
+            Some(target) => {
+                let kind = FileType::from_mode(target.mode().into()).ok_or(EINVAL)?;
+                change_block(io, new_dir, |block| {
+                    dir::replace(block, new_name, target.ino(), kind, seed)
+                })
+                .map(drop)
+            }
+            None => remove_entry(io, new_dir, new_name, inode.ino()),
+        };
+        if let Err(e) = undone {
+            io.half_done("an inode has two names", e);
+        }
+        return Err(e);
+    }
+    if let Some(target) = target {
+        if target.is_dir() {
+            target.clear_nlink();
+            drop_link(io, new_dir, 2);
+        } else {
+            drop_link(io, target, 0);
+        }
+        store_unlinked(io, target)?;
+    }
+    if inode.is_dir() && old_dir.ino() != new_dir.ino() {
+        drop_link(io, old_dir, 2);
+        InodeData::store(old_dir, io)?;
+        new_dir.inc_nlink();
+        inode.data().lock_map().parent = new_dir.ino();
+    }
+    InodeData::store(new_dir, io)?;
+    inode.touch_ctime();
+    InodeData::store(inode, io)
 }
 
 impl DirOps for ToyFs {
@@ -243,23 +333,8 @@ impl DirOps for ToyFs {
         if name.len() > dir::NAME_MAX {
             return Err(ENAMETOOLONG);
         }
-        let kind = FileType::from_mode(mode.into()).ok_or(EINVAL)?;
         let sb = dir.super_block();
-        let io = &sb.change()?;
-        let _names = sb.data().change_names();
-        let new = allocate(io, sb, dir, idmap, mode)?;
-        // The inode first: an entry must never name one that is not there.
-        let added = InodeData::store(&new).and_then(|()| add_entry(io, dir, name, new.ino(), kind));
-        if let Err(e) = added {
-            new.clear_nlink();
-            return Err(e);
-        }
-        if new.is_dir() {
-            dir.inc_nlink();
-            dir.mark_dirty();
-        }
-        new.mark_dirty();
-        Ok(new)
+        sb.with_space(|| create(dir, idmap, name, mode))
     }
 
     fn link(dir: &LockedInode, name: &[u8], inode: &LockedInode) -> Result {
@@ -267,42 +342,36 @@ impl DirOps for ToyFs {
             return Err(ENAMETOOLONG);
         }
         let kind = FileType::from_mode(inode.mode().into()).ok_or(EINVAL)?;
-        let io = &dir.super_block().change()?;
-        let _names = dir.super_block().data().change_names();
-        // The link first: there must never be an entry too many.
-        inode.inc_nlink();
-        let added =
-            InodeData::store(inode).and_then(|()| add_entry(io, dir, name, inode.ino(), kind));
-        match added {
-            Ok(()) => inode.touch_ctime(),
-            Err(_) => inode.drop_nlink(),
-        }
-        inode.mark_dirty();
-        added
+        let sb = dir.super_block();
+        sb.with_space(|| {
+            let io = sb.change(Credits::NAMES)?;
+            add_entry(&io, dir, name, inode.ino(), kind)?;
+            inode.inc_nlink();
+            inode.touch_ctime();
+            InodeData::store(inode, &io)?;
+            io.finish(dir.is_dirsync())
+        })
     }
 
     fn unlink(dir: &LockedInode, name: &[u8], inode: &LockedInode) -> Result {
-        let io = &dir.super_block().change()?;
-        let _names = dir.super_block().data().change_names();
-        remove_entry(io, dir, name, inode.ino())?;
-        drop_link(io, inode, 0);
-        inode.touch_ctime();
-        inode.mark_dirty();
-        Ok(())
+        let io = dir.super_block().change(Credits::NAMES)?;
+        remove_entry(&io, dir, name, inode.ino())?;
+        drop_link(&io, inode, 0);
+        store_unlinked(&io, inode)?;
+        io.finish(dir.is_dirsync())
     }
 
     fn rmdir(dir: &LockedInode, name: &[u8], inode: &LockedInode) -> Result {
-        let io = &dir.super_block().change()?;
-        let _names = dir.super_block().data().change_names();
-        if !is_empty(io, inode)? {
+        let io = dir.super_block().change(Credits::NAMES)?;
+        if !is_empty(&io, inode)? {
             return Err(ENOTEMPTY);
         }
-        remove_entry(io, dir, name, inode.ino())?;
+        remove_entry(&io, dir, name, inode.ino())?;
         inode.clear_nlink();
-        inode.mark_dirty();
-        drop_link(io, dir, 2);
-        dir.mark_dirty();
-        Ok(())
+        store_unlinked(&io, inode)?;
+        drop_link(&io, dir, 2);
+        InodeData::store(dir, &io)?;
+        io.finish(dir.is_dirsync())
     }
 
     fn rename(
@@ -320,65 +389,12 @@ impl DirOps for ToyFs {
         if no_replace && target.is_some() {
             return Err(EEXIST);
         }
-        let kind = FileType::from_mode(inode.mode().into()).ok_or(EINVAL)?;
-        let seed = new_dir.super_block().data().seed;
-        let io = &new_dir.super_block().change()?;
-        let _names = new_dir.super_block().data().change_names();
-        match target {
-            Some(target) => {
-                if target.is_dir() && !is_empty(io, target)? {
-                    return Err(ENOTEMPTY);
-                }
-                let replaced = change_block(io, new_dir, |block| {
-                    dir::replace(block, new_name, inode.ino(), kind, seed)
-                })?;
-                if replaced != Some(target.ino()) {
-                    return Err(corrupt(io, "directory", new_dir.ino())(format::Corrupt(
-                        "an entry in memory is not on disk",
-                    )));
-                }
-                new_dir.touch();
-                new_dir.mark_dirty();
-            }
-            None => add_entry(io, new_dir, new_name, inode.ino(), kind)?,
-        }
-        if let Err(e) = remove_entry(io, old_dir, old_name, inode.ino()) {
-            // As it was before.
-            let undone = match target {
-                Some(target) => {
-                    let kind = FileType::from_mode(target.mode().into()).ok_or(EINVAL)?;
-                    change_block(io, new_dir, |block| {
-                        dir::replace(block, new_name, target.ino(), kind, seed)
-                    })
-                    .map(drop)
-                }
-                None => remove_entry(io, new_dir, new_name, inode.ino()),
-            };
-            if let Err(e) = undone {
-                io.half_done("an inode has two names", e);
-            }
-            return Err(e);
-        }
-        if let Some(target) = target {
-            if target.is_dir() {
-                target.clear_nlink();
-                drop_link(io, new_dir, 2);
-            } else {
-                drop_link(io, target, 0);
-            }
-            target.touch_ctime();
-            target.mark_dirty();
-        }
-        if inode.is_dir() && old_dir.ino() != new_dir.ino() {
-            drop_link(io, old_dir, 2);
-            old_dir.mark_dirty();
-            new_dir.inc_nlink();
-            new_dir.mark_dirty();
-            inode.data().lock_map().parent = new_dir.ino();
-        }
-        inode.touch_ctime();
-        inode.mark_dirty();
-        Ok(())
+        let sb = new_dir.super_block();
+        sb.with_space(|| {
+            let io = sb.change(Credits::NAMES)?;
+            rename(&io, old_dir, old_name, inode, new_dir, new_name, target)?;
+            io.finish(old_dir.is_dirsync() || new_dir.is_dirsync())
+        })
     }
 
     fn iterate(dir: &Inode, out: &mut DirEmitter<'_>) -> Result {
@@ -424,7 +440,7 @@ impl DirOps for ToyFs {
     }
 
     fn sync_metadata(inode: &Inode) -> Result {
-        super::data::sync_metadata(inode)
+        super::data::sync_metadata(inode, false)
     }
 
     fn birth_time(inode: &Inode) -> Timestamp {

@@ -76,6 +76,8 @@ impl OnError {
 pub(crate) struct Options {
     pub(super) selfdio: SelfDio,
     pub(super) on_error: OnError,
+    /// The journal is not replayed, and not used.
+    pub(super) norecovery: bool,
 }
 
 impl vfs::Options for Options {
@@ -97,6 +99,7 @@ impl vfs::Options for Options {
                     _ => return Err(c"toyfs: errors= wants one of remount-ro, panic"),
                 }
             }
+            b"norecovery" => self.norecovery = true,
             // mount(8) hands back what it finds in /proc/mounts.
             b"emergency_ro" => {}
             _ => return Ok(false),

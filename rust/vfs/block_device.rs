@@ -2,12 +2,12 @@
 
 //! The block device under a file system: metadata through its page cache, and cache flushes.
 //!
-//! C header: `include/linux/blkdev.h`.
+//! C headers: `include/linux/blkdev.h`, `include/linux/buffer_head.h`.
 
 use crate::bindings;
-use core::ptr;
+use core::ptr::NonNull;
 use kernel::{
-    error::{from_err_ptr, to_result, Result},
+    error::{to_result, Result},
     prelude::*,
     types::Opaque,
 };
@@ -20,25 +20,91 @@ pub(crate) const BLOCK_SIZE: usize = kernel::page::PAGE_SIZE;
 #[repr(transparent)]
 pub(crate) struct BlockDevice(Opaque<bindings::block_device>);
 
-// SAFETY: All operations below are safe to call from several tasks at once: pages are accessed under
-// the folio lock or copied from an uptodate folio.
+// SAFETY: All operations below are safe to call from several tasks at once.
 unsafe impl Sync for BlockDevice {}
 
 /// A point in the sequence of a device's write errors.
 #[derive(Clone, Copy)]
 pub(crate) struct ErrorCursor(u32);
 
-/// A locked folio of one page and a reference to it; both end with the value.
-struct LockedBlock(*mut bindings::folio);
+/// A block of the device in memory: a reference to a `struct buffer_head` of [`BLOCK_SIZE`] bytes.
+///
+/// # Invariants
+///
+/// Owns one reference.
+pub(super) struct Buffer(NonNull<bindings::buffer_head>);
 
-impl Drop for LockedBlock {
+impl Drop for Buffer {
     fn drop(&mut self) {
-        // SAFETY: The value owns the lock and one reference.
+        // SAFETY: By the type invariant.
+        unsafe { bindings::vfs_bh_put(self.as_raw()) }
+    }
+}
+
+impl Buffer {
+    pub(super) fn as_raw(&self) -> *mut bindings::buffer_head {
+        self.0.as_ptr()
+    }
+
+    /// Whether the block is there, and need not be read.
+    pub(super) fn is_uptodate(&self) -> bool {
+        // SAFETY: Valid buffer, by the type invariant; the same below.
+        unsafe { bindings::vfs_bh_uptodate(self.as_raw()) }
+    }
+
+    /// Reads the block from the device if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// `EIO` if it cannot be read, and if it was written without success and has left memory: the device has something older.
+    pub(super) fn read(&self) -> Result {
+        if self.is_uptodate() {
+            return Ok(());
+        }
+        // SAFETY: As above.
         unsafe {
-            bindings::folio_unlock(self.0);
-            bindings::vfs_folio_put(self.0);
+            if bindings::vfs_bh_write_failed(self.as_raw())
+                || bindings::vfs_bh_read(self.as_raw()) < 0
+            {
+                return Err(EIO);
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies `to.len()` bytes from byte `offset` on. What somebody else changes meanwhile is copied partly; callers have locks
+    /// of their own.
+    pub(super) fn copy_out(&self, offset: usize, to: &mut [u8]) {
+        assert_in_block(offset, to.len());
+        // SAFETY: The range lies in the block. The copy is made by C code, which such a race is no undefined behaviour for.
+        unsafe {
+            bindings::vfs_bh_copy_out(self.as_raw(), offset, to.as_mut_ptr().cast(), to.len());
         }
     }
+
+    /// Copies `from` to byte `offset` and following, in memory.
+    pub(super) fn copy_in(&self, offset: usize, from: &[u8]) {
+        assert_in_block(offset, from.len());
+        // SAFETY: As in `copy_out`.
+        unsafe { bindings::vfs_bh_copy_in(self.as_raw(), offset, from.as_ptr().cast(), from.len()) }
+    }
+
+    /// Makes a block that is not uptodate consist of `from`.
+    pub(super) fn fill(&self, from: &[u8; BLOCK_SIZE]) {
+        // SAFETY: The buffer has this size.
+        unsafe { bindings::vfs_bh_fill(self.as_raw(), from.as_ptr().cast()) }
+    }
+
+    /// Sets the bits in `bits` that were set when the block was committed to a journal last.
+    pub(super) fn add_committed(&self, bits: &mut [u8; BLOCK_SIZE]) {
+        // SAFETY: The buffer has this size.
+        unsafe { bindings::vfs_bh_add_committed(self.as_raw(), bits.as_mut_ptr()) }
+    }
+}
+
+/// The caller has checked this, and made an error of it.
+fn assert_in_block(offset: usize, len: usize) {
+    assert!(offset <= BLOCK_SIZE && len <= BLOCK_SIZE - offset);
 }
 
 impl BlockDevice {
@@ -83,79 +149,33 @@ impl BlockDevice {
         unsafe { bindings::vfs_bdev_writes_through(self.as_raw()) }
     }
 
-    fn check(&self, block: u64, offset: usize, len: usize) -> Result<usize> {
-        let end = offset.checked_add(len).ok_or(EINVAL)?;
-        if end > BLOCK_SIZE || block >= self.size() / BLOCK_SIZE as u64 {
+    /// Whether nothing can be written to it.
+    pub(crate) fn is_read_only(&self) -> bool {
+        // SAFETY: As above.
+        unsafe { bindings::vfs_bdev_read_only(self.as_raw()) }
+    }
+
+    /// The buffer of `block`, of which the caller needs `len` bytes from `offset` on. `EIO` for what is not on the device.
+    ///
+    /// Waits for memory as long as it takes: a task that is killed in the middle of a change of metadata still completes it.
+    pub(super) fn buffer(&self, block: u64, offset: usize, len: usize) -> Result<Buffer> {
+        if offset.checked_add(len).is_none_or(|end| end > BLOCK_SIZE)
+            || block >= self.size() / BLOCK_SIZE as u64
+        {
             return Err(EIO);
         }
-        // `c_ulong`, the type of page indices, has the size of `usize`.
-        usize::try_from(block).map_err(|_| EIO)
+        // SAFETY: The device is valid, and has blocks of a page, see `PendingSuper::set_page_blocks()`.
+        let bh = unsafe { bindings::vfs_bdev_getblk(self.as_raw(), block) };
+        // INVARIANT: A reference comes back.
+        Ok(Buffer(NonNull::new(bh).ok_or(EIO)?))
     }
 
-    /// Returns the folio of a block, locked, and read unless `whole` says that it will be overwritten.
-    ///
-    /// Sleeps uninterruptibly, and as long as it takes to get memory: a task that is killed in the middle
-    /// of a change of metadata still completes it.
-    ///
-    /// A folio is *checked* once it is known to hold the latest contents of its block. After a failed
-    /// write, the device may give an older state; a folio that is not checked may be that.
-    fn locked_folio(&self, index: usize, whole: bool, since: &ErrorCursor) -> Result<LockedBlock> {
-        let mapping = self.mapping();
-        loop {
-            // SAFETY: The mapping is valid. A locked and referenced folio, or an error, comes back.
-            let folio = unsafe { from_err_ptr(bindings::vfs_grab_folio(mapping, index))? };
-            let block = LockedBlock(folio);
-            // SAFETY: The folio is locked, the mapping valid.
-            unsafe {
-                // Nobody can have changed that; should it be so, what is written here might never
-                // reach the device.
-                if bindings::vfs_folio_order(folio) != 0
-                    || u32::from((*(*mapping).host).i_blkbits) != bindings::PAGE_SHIFT
-                {
-                    return Err(EIO);
-                }
-                if whole || bindings::vfs_folio_test_checked(folio) {
-                    return Ok(block);
-                }
-            }
-            // SAFETY: The folio is locked.
-            if unsafe { bindings::vfs_folio_test_uptodate(folio) } {
-                // Read by somebody else. No write has failed until now, so none had then.
-                self.check_errors(since)?;
-                // SAFETY: The folio is locked.
-                unsafe { bindings::vfs_folio_set_checked(folio) };
-                return Ok(block);
-            }
-            // SAFETY: Block devices have the operation. It unlocks the folio, when it was read at the
-            // latest; it is locked again here.
-            let ret = unsafe {
-                let read_folio = (*(*mapping).a_ops).read_folio.ok_or(EIO)?;
-                let ret = read_folio(ptr::null_mut(), folio);
-                bindings::vfs_folio_lock(folio);
-                ret
-            };
-            if ret != bindings::VFS_AOP_TRUNCATED_PAGE {
-                to_result(ret)?;
-            }
-            // SAFETY: The folio is locked, so its mapping is stable.
-            unsafe {
-                if (*folio).__bindgen_anon_1.__bindgen_anon_1.mapping != mapping {
-                    continue;
-                }
-                if !bindings::vfs_folio_test_uptodate(folio) {
-                    return Err(EIO);
-                }
-            }
-            // Round again: it is uptodate now.
-        }
-    }
-
-    /// Copies `buf.len()` bytes out of `block`, reading it from the device if it is not cached.
+    /// Copies `buf.len()` bytes out of `block`, reading it from the device if it is not in memory.
     ///
     /// # Errors
     ///
-    /// `EIO` for a block or range outside the device, for I/O errors, and if a write to the device has
-    /// failed since `since` and what is there may be older than what was written.
+    /// `EIO` for a block or range outside the device, and for I/O errors. Also if a write to the device has failed since
+    /// `since`, and the block is no longer in memory: what is on the device may be older than what was written.
     pub(crate) fn read(
         &self,
         block: u64,
@@ -163,71 +183,26 @@ impl BlockDevice {
         buf: &mut [u8],
         since: &ErrorCursor,
     ) -> Result {
-        let index = self.check(block, offset, buf.len())?;
-        let folio = self.locked_folio(index, false, since)?;
-        // SAFETY: The folio is the block; the range lies in it.
-        unsafe {
-            bindings::vfs_memcpy_from_folio(buf.as_mut_ptr().cast(), folio.0, offset, buf.len());
+        let buffer = self.buffer(block, offset, buf.len())?;
+        if !buffer.is_uptodate() {
+            self.check_errors(since)?;
+            buffer.read()?;
         }
+        buffer.copy_out(offset, buf);
         Ok(())
     }
 
-    /// Copies `data` into `block` of the page cache and marks it dirty.
-    ///
-    /// Waits for writeback of the block first, so that what reaches the device is always one state
-    /// of the block.
-    ///
-    /// # Errors
-    ///
-    /// As [`BlockDevice::read`].
-    pub(crate) fn write(
+    /// Copies a block that is a bitmap, as [`Self::read`] does, and sets in the copy what was set in the block as it was last
+    /// committed to a journal, if a transaction has changed it by [`Handle::write_bitmap`](super::Handle::write_bitmap) since.
+    pub(crate) fn read_bitmap(
         &self,
         block: u64,
-        offset: usize,
-        data: &[u8],
+        bits: &mut [u8; BLOCK_SIZE],
         since: &ErrorCursor,
     ) -> Result {
-        let index = self.check(block, offset, data.len())?;
-        let whole = data.len() == BLOCK_SIZE;
-        let folio = self.locked_folio(index, whole, since)?;
-        // SAFETY: As in `read`; the folio is locked.
-        unsafe {
-            bindings::folio_wait_writeback(folio.0);
-            bindings::vfs_memcpy_to_folio(folio.0, offset, data.as_ptr().cast(), data.len());
-            if whole {
-                bindings::vfs_folio_mark_uptodate(folio.0);
-                bindings::vfs_folio_set_checked(folio.0);
-            }
-            bindings::folio_mark_dirty(folio.0);
-        }
+        self.read(block, 0, bits, since)?;
+        self.buffer(block, 0, BLOCK_SIZE)?.add_committed(bits);
         Ok(())
-    }
-
-    /// Makes a block a page of the device's page cache, so that it is dirty by itself: file data goes past
-    /// this cache, and an old copy of it in the same folio would be written back over the new.
-    ///
-    /// To be called after anything that sets the block size of the device, which allows large folios
-    /// again. While the device is held exclusively, nobody but the holder can.
-    ///
-    /// # Errors
-    ///
-    /// `EBUSY` if a large folio is there and cannot be dropped.
-    pub(super) fn use_single_pages(&self) -> Result {
-        let mapping = self.mapping();
-        // SAFETY: The mapping is valid. Readers and writers of the device, and readahead, are kept out
-        // while the order changes, as `set_blocksize()` does it.
-        unsafe {
-            let inode = (*mapping).host;
-            to_result(bindings::vfs_inode_lock_killable(inode))?;
-            bindings::vfs_filemap_invalidate_lock(mapping);
-            // What others wrote and cannot be written is theirs to hear of.
-            bindings::sync_blockdev(self.as_raw());
-            bindings::vfs_mapping_set_single_pages(mapping);
-            let ret = bindings::invalidate_inode_pages2(mapping);
-            bindings::vfs_filemap_invalidate_unlock(mapping);
-            bindings::vfs_inode_unlock(inode);
-            to_result(ret)
-        }
     }
 
     /// Where the errors of writes to the device's page cache are now. What failed before is none of the
@@ -243,21 +218,14 @@ impl BlockDevice {
         to_result(unsafe { bindings::vfs_mapping_check_errors(self.mapping(), cursor.0) })
     }
 
-    /// Drops the cached contents of `count` blocks from `block`, dirty or not.
+    /// Keeps what is in memory of `count` blocks from `block` on from being written, ever.
     ///
-    /// For blocks that are freed: without this, old metadata could be written over the data of the
-    /// block's next owner.
+    /// For blocks that are going to be written past this cache: without this, what they once held could be written over it.
+    ///
+    /// Wraps `clean_bdev_aliases()`.
     pub(crate) fn forget(&self, block: u64, count: u64) {
-        let start = block << bindings::PAGE_SHIFT;
-        let end = ((block + count) << bindings::PAGE_SHIFT) - 1;
-        // SAFETY: The mapping is valid for the life of the mount.
-        unsafe { bindings::truncate_inode_pages_range(self.mapping(), start as i64, end) }
-    }
-
-    /// Writes all dirty metadata and waits for it. Returns the first error since the last call.
-    pub(crate) fn sync(&self) -> Result {
         // SAFETY: The device is valid.
-        to_result(unsafe { bindings::sync_blockdev(self.as_raw()) })
+        unsafe { bindings::clean_bdev_aliases(self.as_raw(), block, count) }
     }
 
     /// Makes what the device has acknowledged durable.

@@ -216,6 +216,18 @@ impl<T: Types> Inode<T> {
         unsafe { bindings::vfs_inode_is_dirty(self.as_raw(), datasync) }
     }
 
+    /// Whether whatever changes the file has to be on disk when the call returns: a mount with `sync`, say.
+    pub(crate) fn is_sync(&self) -> bool {
+        // SAFETY: Valid inode.
+        unsafe { bindings::vfs_inode_is_sync(self.as_raw()) }
+    }
+
+    /// Whether a change of the directory has to be on disk when the call returns.
+    pub(crate) fn is_dirsync(&self) -> bool {
+        // SAFETY: Valid inode.
+        unsafe { bindings::vfs_inode_is_dirsync(self.as_raw()) }
+    }
+
     /// Writes the inode back if it is dirty and waits for it.
     pub(crate) fn sync(&self) -> Result {
         // SAFETY: Valid inode.

@@ -6,7 +6,7 @@
 //! A file for each object of the kernel's, each of which uses only those before it in this list:
 //!
 //! - `errno`, `types`, `task`, `message`, `debugfs`, `lockdep`: what others are made with.
-//! - `block_device`, `work_queue`, `ioend`, `fs_type`, `super_block`.
+//! - `block_device`, `work_queue`, `ioend`, `fs_type`, `super_block`, `journal`.
 //! - `inode`, `inode_lock`, `new_inode`, `directory`.
 //! - `iov_iter`, `file`, `iomap`, `mapping`, `fault`, `pinned`, `dio`.
 //! - `operations`: what a file system implements, on one marker type.
@@ -31,6 +31,7 @@ mod inode_lock;
 mod ioend;
 mod iomap;
 mod iov_iter;
+mod journal;
 mod last_time;
 mod lockdep;
 mod mapping;
@@ -61,6 +62,7 @@ pub(crate) use self::{
     inode_lock::{InodeLock, InodeLockShared, LockedInode},
     iomap::{Extent, ExtentKind, IomapFlags},
     iov_iter::IovIter,
+    journal::{AtomicTid, FoundJournal, Handle, Journal, Tid},
     last_time::LastTime,
     lockdep::might_lock_folio,
     mapping::InvalidateLock,

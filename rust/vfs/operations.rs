@@ -88,14 +88,16 @@ pub(crate) trait SuperOps: Types {
     /// Writes what [`SuperOps::write_inode`] and the page cache of the device do not cover.
     fn sync_fs(sb: &LockedSuper<Self>, wait: bool) -> Result;
 
+    /// Leaves the device as it may stay for a while: the VFS has stopped everybody who writes, and written everything.
+    fn freeze(sb: &LockedSuper<Self>) -> Result;
+
     /// Fills in `statfs(2)`.
     fn statfs(sb: &SuperBlock<Self>) -> StatFs;
 
     /// Prints the options as in `/proc/mounts`, each with a comma before it.
     fn show_options(sb: &SuperBlock<Self>, out: &SeqFile);
 
-    /// Copies an inode into its place in the page cache of the device. What makes it durable is
-    /// [`FileOps::fsync`] or the VFS's syncing of the device.
+    /// Writes an inode that was marked dirty. What makes it durable is [`FileOps::fsync`] or [`SuperOps::sync_fs`].
     fn write_inode(inode: &Inode<Self>) -> Result;
 
     /// Ends an inode's life in memory. Its pages are gone. With `nlink` zero, it also ends on disk.

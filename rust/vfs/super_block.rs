@@ -182,19 +182,17 @@ impl<T: Types> PendingSuper<'_, T> {
         unsafe { bindings::vfs_sb_rdonly(self.0) }
     }
 
-    /// Makes a block of the device's page cache a page, and each page a folio by itself. Drops what is
-    /// cached.
+    /// Makes a block of the device a page. Drops what is cached.
     ///
     /// # Errors
     ///
-    /// `EINVAL` if the device cannot do that, `EBUSY` if a page is in use.
+    /// `EINVAL` if the device cannot do that.
     pub(crate) fn set_page_blocks(&self) -> Result {
         // SAFETY: Valid super block, set up by this task alone.
         if unsafe { bindings::sb_set_blocksize(self.0, kernel::page::PAGE_SIZE as i32) } == 0 {
             return Err(EINVAL);
         }
-        // In this order: a new block size comes with large folios.
-        self.device().use_single_pages()
+        Ok(())
     }
 
     /// Publishes what was read from the device.

@@ -115,9 +115,9 @@ impl DirectOps for ToyFs {
 
     fn direct_written(write: DirectWritten<'_, ToyFs>) -> Result {
         let inode = write.inode();
-        let _change = inode.data().change();
         if write.is_unwritten() {
-            mark_written(inode, write.pos(), write.len())?;
+            let end = write.pos() + write.len();
+            mark_written(inode, write.pos(), write.len(), end)?;
         }
         if write.is_extending() {
             write.extend();

@@ -275,7 +275,7 @@ impl Chain {
                 _ => {}
             }
             if leaf.count == 0 {
-                result = result.and(alloc.free_blocks(io, leaf.block, 1));
+                result = result.and(alloc.free_chain_block(io, leaf.block));
                 self.relink(kept);
                 continue;
             }

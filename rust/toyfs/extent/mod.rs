@@ -21,10 +21,14 @@ use super::{
 use chain::Chain;
 use kernel::prelude::*;
 use toyfs_format::{
-    Corrupt, Extent, Inode, Superblock, INLINE_EXTENTS, MAX_EXTENTS, MAX_FILE_BLOCKS,
+    Corrupt, Extent, Inode, Superblock, BITS_PER_BLOCK, INLINE_EXTENTS, MAX_EXTENTS,
+    MAX_FILE_BLOCKS,
 };
 
 pub(crate) use published::Published;
+
+/// How many blocks of the bitmap [`ExtentMap::remove_some`] changes, for data, at most.
+pub(crate) const REMOVED_AT_ONCE: u64 = 16;
 
 /// What a block of a file maps to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -367,6 +371,48 @@ impl ExtentMap {
         Ok(())
     }
 
+    /// The end of the first unwritten blocks in `from..to`, if there are any there.
+    pub(crate) fn unwritten_end(&self, from: u64, to: u64) -> Option<u64> {
+        let rest = self.extents.get(self.position(from)..)?;
+        let mut parts = rest.iter().map_while(|e| clip(e, from, to));
+        parts.find(|part| part.unwritten).map(|part| part.end())
+    }
+
+    /// Removes the last of the file blocks `from..to`, as [`Self::remove`] does, so many that [`REMOVED_AT_ONCE`] blocks of the bitmap
+    /// are changed at most. Returns whether some are left.
+    pub(crate) fn remove_some(
+        &mut self,
+        io: &impl BlockIo,
+        alloc: &mut Allocator,
+        from: u64,
+        to: u64,
+    ) -> Result<bool> {
+        let last = self.extents.partition_point(|e| e.file_block < to);
+        let mut left = REMOVED_AT_ONCE;
+        let mut start = to;
+        for e in self.extents.get(..last).unwrap_or(&[]).iter().rev() {
+            let Some(part) = clip(e, from, to) else {
+                break;
+            };
+            let first = part.disk_block / BITS_PER_BLOCK;
+            let last = (part.disk_end() - 1) / BITS_PER_BLOCK;
+            if last - first >= left {
+                // As many bitmap blocks from the end of it.
+                if left > 0 {
+                    let disk = (last + 1 - left) * BITS_PER_BLOCK;
+                    start = part.file_block + (disk - part.disk_block);
+                }
+                break;
+            }
+            left -= last - first + 1;
+            start = part.file_block;
+        }
+        self.remove(io, alloc, start, to)?;
+        let last = self.extents.partition_point(|e| e.file_block < to);
+        let left = last.checked_sub(1).and_then(|last| self.extents.get(last));
+        Ok(left.is_some_and(|e| clip(e, from, to).is_some()))
+    }
+
     /// Removes the file blocks `from..to` and frees what they map to. With `to` = `u64::MAX` this
     /// truncates, otherwise it punches a hole.
     ///
@@ -416,20 +462,23 @@ impl ExtentMap {
         result.and(self.trim(io, alloc))
     }
 
-    /// Frees the blocks that were noted, as far as they lie at or after `from`, and forgets about all. So an
-    /// operation that does not reach its end frees what it has allocated itself, and nothing else.
+    /// Frees the blocks that were noted, as far as they lie at or after `from`, as [`Self::remove_some`] does, and forgets about them. So an
+    /// operation that does not reach its end frees what it has allocated itself, and nothing else. Returns whether some are
+    /// left.
     pub(crate) fn remove_noted(
         &mut self,
         io: &impl BlockIo,
         alloc: &mut Allocator,
         from: u64,
-    ) -> Result {
-        let mut result = Ok(());
-        while let Some((start, end)) = self.noted.pop() {
-            let removed = self.remove(io, alloc, start.max(from), end);
-            result = result.and(removed);
+    ) -> Result<bool> {
+        let Some((start, end)) = self.noted.last().copied() else {
+            return Ok(false);
+        };
+        if !self.remove_some(io, alloc, start.max(from), end)? {
+            let rest = self.noted.len() - 1;
+            self.noted.truncate(rest);
         }
-        result
+        Ok(!self.noted.is_empty())
     }
 
     /// Forgets what was noted: the blocks belong to the file from now on.

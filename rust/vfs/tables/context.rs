@@ -179,13 +179,18 @@ impl<T: FileSystem> Tables<T> {
     ///
     /// To be called by the kernel, as the C declaration says.
     pub(in crate::vfs) unsafe extern "C" fn kill_sb(sb: *mut bindings::super_block) {
-        // SAFETY: The VFS calls this once, with the last reference. After `kill_block_super()`, no
-        // inode is left that could use the data, and nobody can look at it: take it back.
+        // SAFETY: The VFS calls this once, with the last reference. After `generic_shutdown_super()`, no inode is left that could
+        // use the data, and nobody can look at it: take it back. What is in it may write to the device until then. The rest is
+        // as in `kill_block_super()`.
         unsafe {
             let contents = (*sb).s_fs_info.cast::<SuperBox<T>>();
-            bindings::kill_block_super(sb);
+            bindings::generic_shutdown_super(sb);
             if !contents.is_null() {
                 drop(KBox::from_raw(contents));
+            }
+            if !(*sb).s_bdev.is_null() {
+                bindings::sync_blockdev((*sb).s_bdev);
+                bindings::fs_bdev_file_release((*sb).s_bdev_file, sb);
             }
         }
     }

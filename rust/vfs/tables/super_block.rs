@@ -159,15 +159,14 @@ impl<T: FileSystem> Tables<T> {
         to_int(T::sync_fs(sb, wait != 0))
     }
 
-    /// `->freeze_fs()`: the VFS has stopped everybody who writes, and written everything; what is left is
-    /// what `->sync_fs()` does. Nothing is to be done for a thaw.
+    /// `->freeze_fs()`. Nothing is to be done for a thaw.
     ///
     /// # Safety
     ///
     /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn freeze_fs(sb: *mut bindings::super_block) -> i32 {
         // SAFETY: Called for mounts that were set up completely, with `s_umount` held.
-        to_int(T::sync_fs(unsafe { LockedSuper::<T>::from_raw(sb) }, true))
+        to_int(T::freeze(unsafe { LockedSuper::<T>::from_raw(sb) }))
     }
 
     /// `->statfs()`.

@@ -285,7 +285,7 @@ pub(super) fn preallocate(inode: &Inode, pos: u64, end: u64) -> Result {
     Ok(())
 }
 
-/// Makes an inode durable, with a name that leads to it; with `data` only what its data need.
+/// Makes an inode durable, with the names that lead to it; with `data` only what its data need.
 pub(super) fn sync_metadata(inode: &Inode, data: bool) -> Result {
     // Somebody else may have been told of an error that concerns this inode.
     let sb = inode.super_block();
@@ -293,7 +293,7 @@ pub(super) fn sync_metadata(inode: &Inode, data: bool) -> Result {
     if inode.is_dirty(data) {
         inode.sync()?;
     }
-    sb.commit(inode.data().last_change(data))
+    sb.commit(InodeData::last_change(inode, data))
 }
 
 /// Before a write at `pos`: what lies between the old end of the file and there reads as zeroes.

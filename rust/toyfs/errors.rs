@@ -151,18 +151,20 @@ impl SuperBlock {
     /// Makes a transaction durable, and what the device has acknowledged. `EIO` if something was lost, now or before.
     pub(super) fn commit(&self, tid: Tid) -> Result {
         self.check_lost()?;
-        // After an error it has been aborted.
-        let committed = self.journal()?.commit(tid);
+        let Ok(journal) = self.journal() else {
+            // Nothing was changed.
+            return Ok(());
+        };
+        let committed = journal.commit(tid);
+        // If it was aborted, others are told as well.
         self.check_lost()?;
         committed.inspect_err(|e| self.fail(format_args!("the device could not be flushed: {e:?}")))
     }
 
     /// Makes all that was changed durable. `EIO` if something was lost, now or before.
     pub(super) fn commit_all(&self) -> Result {
-        match self.journal() {
-            Ok(journal) => self.commit(journal.latest()),
-            Err(_) => Ok(()),
-        }
+        let latest = self.journal().map_or(Tid::NONE, Journal::latest);
+        self.commit(latest)
     }
 }
 

@@ -44,7 +44,7 @@ pub(crate) struct InodeData {
     published: Published,
     /// The last transaction that has changed the inode on disk.
     changed: AtomicTid,
-    /// The last one that has changed what is needed to find its data.
+    /// The last one that has changed what is needed to find its data: map, size, and names.
     moved: AtomicTid,
     /// Writes in flight that end behind the end of the file.
     extending: Atomic<u32>,
@@ -142,21 +142,28 @@ impl InodeData {
         &self.published
     }
 
-    /// The transaction to be committed for the inode to be durable, as it is on disk; with `data` for its data only.
-    pub(super) fn last_change(&self, data: bool) -> Tid {
-        if data {
-            self.moved.load()
-        } else {
-            self.changed.load()
-        }
+    /// The transaction to be committed for the inode to be durable, as it is on disk, with the names that lead to it; with
+    /// `data` only for its data to be found.
+    pub(super) fn last_change(inode: &Inode, data: bool) -> Tid {
+        let own = inode.data();
+        let change = if data { &own.moved } else { &own.changed };
+        change.load().later(inode.super_block().data().moved.load())
     }
 
-    /// Whether map and size are known to be durable as they are, with a name that leads to them: what is written into written
+    /// Whether map and size are known to be durable as they are, with the names that lead to them: what is written into written
     /// blocks is then found after a power cut.
     pub(super) fn is_durable(inode: &Inode) -> bool {
-        let moved = inode.data().moved.load();
+        let last = Self::last_change(inode, true);
         let journal = inode.super_block().journal();
-        !inode.is_dirty(true) && journal.is_ok_and(|journal| journal.is_committed(moved))
+        !inode.is_dirty(true) && journal.is_ok_and(|journal| journal.is_committed(last))
+    }
+
+    /// Notes that a name that leads to the inode is changed, if it is a directory to all that is in it.
+    pub(super) fn renamed(inode: &Inode, io: &Change<'_>) {
+        inode.data().moved.store(io.tid());
+        if inode.is_dir() {
+            inode.super_block().data().moved.store(io.tid());
+        }
     }
 
     /// Notes a write that may be in flight when `i_rwsem` is released, and ends behind the end of the file.

@@ -5,7 +5,7 @@
 //! - `block`, `bitmap`, `extent`: how what is on disk, the format (`toyfs_format`), is found and changed.
 //! - `types`: what toyfs calls the objects of the VFS that are its own.
 //! - `options`, `stats`: mount options, counters and gauges.
-//! - `errors`: what happens after an error of metadata.
+//! - `errors`: changes of metadata, and what happens after an error of one.
 //! - `mount`: the super block. `inode`, `namei`: inodes and directories.
 //! - `data`: the page cache: read, write, writeback, truncation.
 //! - `hold`: the add lock. `dio`: the direct-I/O protocol. `wanted`: pages that direct writes leave in the cache for a while.
@@ -17,13 +17,14 @@
 //! mmap_lock ---------\
 //!                     v
 //! i_rwsem -> invalidate_lock -> InodeData::add_lock -> folio lock
-//!         -> InodeData::map -> Super::allocator -> folio lock of the device's page cache
+//!         -> handle of the journal -> InodeData::map -> Super::allocator
 //! ```
 //!
 //! Direct I/O brings its buffer in before it takes any of them; a buffered write faults its own in under `i_rwsem`, as on every
 //! file system. No hold of `add_lock` spans an access to user memory, and nobody waits for it with a folio locked.
-//! Memory allocated under `map` or `allocator` must not enter file system reclaim
-//! ([`NofsScope`](crate::vfs::NofsScope)), which evicts inodes and then takes both.
+//! A commit of the journal waits for whoever has a handle, so nobody who has one waits for what is to the left of it:
+//! Documentation/journal.rst. Memory allocated under a handle, `map` or `allocator` must not enter file system reclaim
+//! ([`NofsScope`](crate::vfs::NofsScope); a handle is such a scope), which evicts inodes and then takes all three.
 
 #![forbid(unsafe_code)]
 

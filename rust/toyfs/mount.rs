@@ -14,8 +14,8 @@ use super::{
     Inode, InodeRef, LockedSuper, SuperBlock, ToyFs,
 };
 use crate::vfs::{
-    fatal_signal_pending, BlockDevice, ErrorCursor, File, FoundJournal, FsStatics, Journal,
-    NofsScope, PendingSuper, Show, StatFs, SuperGeometry, SuperOps, Tid, Types,
+    fatal_signal_pending, AtomicTid, BlockDevice, ErrorCursor, File, FoundJournal, FsStatics,
+    Journal, NofsScope, PendingSuper, Show, StatFs, SuperGeometry, SuperOps, Tid, Types,
 };
 use core::{convert::Infallible, fmt};
 use kernel::{
@@ -62,6 +62,8 @@ pub(crate) struct Super {
     pub(super) wanted: Wanted,
     /// What changes of metadata go through; not with `norecovery`.
     pub(super) journal: Option<Journal>,
+    /// The last transaction in which a directory has got another name.
+    pub(super) moved: AtomicTid,
     /// Counters, and their file in debugfs.
     stats: File<Stats>,
 }
@@ -207,8 +209,8 @@ fn free_orphans(sb: &SuperBlock) -> Result {
     Ok(())
 }
 
-/// Finds the journal, and writes what is in it to its places.
-fn load_journal(sb: &PendingSuper<'_, ToyFs>, format: &Superblock) -> Result<Journal> {
+/// Finds the journal, and writes what is in it to its places. Returns whether there was something.
+fn load_journal(sb: &PendingSuper<'_, ToyFs>, format: &Superblock) -> Result<(Journal, bool)> {
     let id = sb.id();
     let journal = FoundJournal::open(sb, format.journal.start, format.journal.len)
         .inspect_err(|e| pr_err!("{id}: no usable journal: {e:?} (see fsck.toyfs)\n"))?;
@@ -223,7 +225,7 @@ fn load_journal(sb: &PendingSuper<'_, ToyFs>, format: &Superblock) -> Result<Jou
     if replay {
         pr_info!("{id}: was not unmounted cleanly; the journal was replayed\n");
     }
-    Ok(journal)
+    Ok((journal, replay))
 }
 
 /// Reads and checks the super block, or if it is damaged its copy. Says whether the file system can be
@@ -323,9 +325,10 @@ impl SuperOps for ToyFs {
             }
             None
         } else {
-            let journal = load_journal(sb, &format)?;
-            // As the journal has left it.
-            (format, replaceable) = read_super(&io)?;
+            let (journal, replayed) = load_journal(sb, &format)?;
+            if replayed {
+                (format, replaceable) = read_super(&io)?;
+            }
             Some(journal)
         };
         if !sb.is_read_only() {
@@ -360,6 +363,7 @@ impl SuperOps for ToyFs {
                 selfdio: Atomic::new(options.selfdio as u32),
                 allocator <- new_mutex!(allocator, "toyfs_allocator"),
                 wanted <- Wanted::new(),
+                moved: AtomicTid::new(Tid::NONE),
                 journal,
                 stats: debugfs.file(c"stats", Stats::new())?,
             }),

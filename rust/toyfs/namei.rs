@@ -216,6 +216,7 @@ fn create<'a>(
     let sb = dir.super_block();
     let io = sb.change(Credits::NAMES)?;
     let new = allocate(&io, sb, dir, idmap, mode)?;
+    InodeData::renamed(&new, &io);
     let made = InodeData::store(&new, &io)
         .and_then(|()| add_entry(&io, dir, name, new.ino(), kind))
         .and_then(|()| {
@@ -299,6 +300,7 @@ fn rename(
     }
     InodeData::store(new_dir, io)?;
     inode.touch_ctime();
+    InodeData::renamed(inode, io);
     InodeData::store(inode, io)
 }
 
@@ -348,6 +350,7 @@ impl DirOps for ToyFs {
             add_entry(&io, dir, name, inode.ino(), kind)?;
             inode.inc_nlink();
             inode.touch_ctime();
+            InodeData::renamed(inode, &io);
             InodeData::store(inode, &io)?;
             io.finish(dir.is_dirsync())
         })

@@ -43,6 +43,15 @@ pub(crate) struct Tid(u32);
 impl Tid {
     /// Before all others, for who has no journal.
     pub(crate) const NONE: Self = Self(0);
+
+    /// The later one of two, which are no more than half of all numbers apart.
+    pub(crate) fn later(self, other: Self) -> Self {
+        if (other.0.wrapping_sub(self.0) as i32) > 0 {
+            other
+        } else {
+            self
+        }
+    }
 }
 
 /// A [`Tid`] that several tasks use.

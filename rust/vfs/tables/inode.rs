@@ -48,6 +48,9 @@ impl<T: FileSystem> Tables<T> {
                 }
                 bindings::setattr_copy(idmap, inode.as_raw(), attr);
                 inode.mark_dirty();
+                if inode.is_sync() {
+                    T::sync_metadata(inode)?;
+                }
             }
             Ok(())
         };

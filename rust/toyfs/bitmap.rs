@@ -307,8 +307,8 @@ impl Allocator {
 
     /// Frees a block that held metadata, as [`Self::free_blocks`] does.
     pub(crate) fn free_chain_block(&mut self, io: &impl BlockIo, block: u64) -> Result {
-        let revoked = io.revoke(block);
-        revoked.and(self.free_blocks(io, block, 1))
+        self.free_blocks(io, block, 1)?;
+        io.revoke(block)
     }
 
     /// Notes on disk whether an inode is an orphan: something of it is to be freed at the next mount, if the machine stops before that

@@ -212,16 +212,22 @@ fn free_orphans(sb: &SuperBlock) -> Result {
 /// Finds the journal, and writes what is in it to its places. Returns whether there was something.
 fn load_journal(sb: &PendingSuper<'_, ToyFs>, format: &Superblock) -> Result<(Journal, bool)> {
     let id = sb.id();
-    let journal = FoundJournal::open(sb, format.journal.start, format.journal.len)
-        .inspect_err(|e| pr_err!("{id}: no usable journal: {e:?} (see fsck.toyfs)\n"))?;
+    let unusable = |e| {
+        pr_err!("{id}: the journal cannot be used: {e:?} (see fsck.toyfs)\n");
+        if e == EIO || e == ENOMEM {
+            e
+        } else {
+            EUCLEAN
+        }
+    };
+    let region = &format.journal;
+    let journal = FoundJournal::open(sb, region.start, region.len).map_err(unusable)?;
     let replay = !journal.is_empty();
     if replay && sb.device().is_read_only() {
         pr_err!("{id}: the journal has to be replayed, and nothing can be written to the device (try -o ro,norecovery)\n");
         return Err(EROFS);
     }
-    let journal = journal.load().inspect_err(|e| {
-        pr_err!("{id}: the journal cannot be replayed: {e:?} (see fsck.toyfs)\n")
-    })?;
+    let journal = journal.load().map_err(unusable)?;
     if replay {
         pr_info!("{id}: was not unmounted cleanly; the journal was replayed\n");
     }

@@ -20,7 +20,7 @@ import sys
 import tempfile
 
 BLOCK = 4096
-BLOCKS = 1024
+BLOCKS = 2560
 SUPER = 1024
 MS_RDONLY = 1
 libc = ctypes.CDLL(None, use_errno=True)
@@ -82,7 +82,8 @@ class Image:
         self.good = data
         u64 = struct.Struct("<Q").unpack_from
         sb = data[SUPER:]
-        self.inode_bitmap, self.block_bitmap, self.inode_table = (u64(sb, at)[0] * BLOCK for at in (56, 72, 88))
+        self.inode_bitmap, self.block_bitmap, self.inode_table, self.journal, self.orphans = (
+            u64(sb, at)[0] * BLOCK for at in (56, 72, 88, 104, 216))
         self.seed = crc(0xFFFFFFFF, sb[168:184])
         self.inodes, self.chains, self.dirs = [], [], []
         for ino in range(1, u64(sb, 48)[0]):
@@ -111,7 +112,9 @@ class Image:
                 (rng.choice(self.dirs), BLOCK, 4, self.seed),
                 (rng.choice(self.dirs), BLOCK, 4, self.seed),
                 (self.inode_bitmap, 32, None, 0),
-                (self.block_bitmap, 128, None, 0),
+                (self.block_bitmap, BLOCKS // 8, None, 0),
+                (self.orphans, 32, None, 0),
+                (self.journal, 256, None, 0),
             ))
             width = rng.choice((1, 2, 4, 8))
             limit = rng.choice((min(size, 220), size))

@@ -47,7 +47,22 @@ pub fn put64(b: &mut [u8], off: usize, v: u64) {
     put(b, off, v.to_le_bytes());
 }
 
-/// Stores a big-endian 32-bit number, as jbd2 has them; ignored if out of bounds.
+/// Reads a big-endian 16-bit number, as jbd2 has them; 0 if out of bounds.
+pub(super) fn get16_be(b: &[u8], off: usize) -> u16 {
+    u16::from_be_bytes(bytes(b, off))
+}
+
+/// Reads a big-endian 32-bit number; 0 if out of bounds.
+pub(super) fn get32_be(b: &[u8], off: usize) -> u32 {
+    u32::from_be_bytes(bytes(b, off))
+}
+
+/// Reads a big-endian 64-bit number; 0 if out of bounds.
+pub(super) fn get64_be(b: &[u8], off: usize) -> u64 {
+    u64::from_be_bytes(bytes(b, off))
+}
+
+/// Stores a big-endian 32-bit number; ignored if out of bounds.
 pub(super) fn put32_be(b: &mut [u8], off: usize, v: u32) {
     put(b, off, v.to_be_bytes());
 }

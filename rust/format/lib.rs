@@ -12,7 +12,8 @@
 //!
 //! `Documentation/on-disk-format.rst` describes the format for people.
 //!
-//! Each file uses only those before it: `layout`, `bits` and `bytes`, `checksum`, `journal`, `superblock`, `extent`, `inode`, `dir`.
+//! Each file uses only those before it: `layout`, `bits` and `bytes`, `checksum`, `superblock`, `journal`, `replay`, `extent`,
+//! `inode`, `dir`.
 
 // Kbuild says so to every crate of a module, and saying it twice is a warning.
 #![cfg_attr(not(MODULE), no_std)]
@@ -27,6 +28,7 @@ mod extent;
 mod inode;
 pub mod journal;
 mod layout;
+pub mod replay;
 mod superblock;
 
 pub use bytes::{get16, get32, get64, put16, put32, put64};

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Tests of the on-disk format, mkfs.toyfs and fsck.toyfs, on the host: no kernel and no root needed.
+# Tests of the on-disk format, the replay of its journal, mkfs.toyfs and fsck.toyfs, on the host: no kernel and no root needed.
 #
 #	tests/format/run.sh [DIR]
 #
@@ -36,6 +36,11 @@ crates()
 logic()
 {
 	rust "${checked[@]}" --test -L . --extern toyfs_format --extern kernel -o logic "$here/logic.rs" && ./logic
+}
+
+replay()
+{
+	rust "${checked[@]}" --test -L . --extern toyfs_format -o replay "$here/replay.rs" && ./replay
 }
 
 fsck_unit()
@@ -226,6 +231,7 @@ damage()
 
 tally "format: crates" crates
 tally "format: logic" logic
+tally "format: replay of the journal" replay
 tally "format: fsck's own tests" fsck_unit
 if [ -z "$tools" ]; then
 	tally "format: build of the tools" build_tools

@@ -7,47 +7,47 @@
 use super::*;
 use std::{collections::BTreeMap, io, panic, time::Instant};
 use toyfs_format::{
-    checksum,
+    checksum, crc32c_update,
     dir::{self, FileType},
-    get32, get64, journal, put32, put64, ChainHeader, Extent, Inode, Region, Superblock, Time,
-    BITS_PER_BLOCK, BLOCK_SIZE, CHAIN_EXTENTS, SUPER_OFFSET, SUPER_SIZE, S_IFDIR, S_IFREG,
+    get32, get64, journal, put32, put64, ChainHeader, Extent, Inode, Region, State, Superblock,
+    Time, BITS_PER_BLOCK, BLOCK_SIZE, CHAIN_EXTENTS, SUPER_OFFSET, SUPER_SIZE, S_IFDIR, S_IFREG,
 };
 
-const TOTAL: u64 = 2048;
-const BIG: u64 = 4;
-const DIR: u64 = 5;
-const DEEP: u64 = 6;
+pub(crate) const TOTAL: u64 = 2048;
+pub(crate) const BIG: u64 = 4;
+pub(crate) const DIR: u64 = 5;
+pub(crate) const DEEP: u64 = 6;
 
 /// Small, fast, and the same everywhere.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11
     }
 
-    fn below(&mut self, n: u64) -> u64 {
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
         self.next() % n
     }
 
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+    pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len() as u64) as usize]
     }
 }
 
 /// An image, and where its parts are.
 #[derive(Clone)]
-struct Image {
+pub(crate) struct Image {
     /// The blocks that are not all zeroes.
-    blocks: BTreeMap<u64, [u8; BLOCK_SIZE]>,
-    total: u64,
-    sb: Superblock,
+    pub(crate) blocks: BTreeMap<u64, [u8; BLOCK_SIZE]>,
+    pub(crate) total: u64,
+    pub(crate) sb: Superblock,
     next: u64,
-    chains: Vec<u64>,
-    dirs: Vec<u64>,
+    pub(crate) chains: Vec<u64>,
+    pub(crate) dirs: Vec<u64>,
 }
 
 impl Disk for Image {
@@ -77,7 +77,7 @@ impl Image {
     /// - 5: `dir`, a directory of two blocks: `deep`, `link`
     /// - 6: `dir/deep`, a directory without a block
     /// - 2 again, as `dir/link`
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut sb = Superblock::layout(TOTAL, 64, 1024).unwrap();
         sb.uuid = *b"0123456789abcdef";
         let mut image = Self {
@@ -119,26 +119,26 @@ impl Image {
         image
     }
 
-    fn array(&mut self, block: u64) -> &mut [u8; BLOCK_SIZE] {
+    pub(crate) fn array(&mut self, block: u64) -> &mut [u8; BLOCK_SIZE] {
         assert!(block < self.total);
         self.blocks.entry(block).or_insert([0; BLOCK_SIZE])
     }
 
-    fn block(&mut self, block: u64) -> &mut [u8] {
+    pub(crate) fn block(&mut self, block: u64) -> &mut [u8] {
         self.array(block)
     }
 
     /// The bytes from `at` on, to the end of their block.
-    fn bytes(&mut self, at: usize) -> &mut [u8] {
+    pub(crate) fn bytes(&mut self, at: usize) -> &mut [u8] {
         &mut self.block((at / BLOCK_SIZE) as u64)[at % BLOCK_SIZE..]
     }
 
-    fn raw_inode(&mut self, ino: u64) -> &mut [u8] {
+    pub(crate) fn raw_inode(&mut self, ino: u64) -> &mut [u8] {
         let (block, offset) = self.sb.inode_location(ino).unwrap();
         &mut self.block(block)[offset..offset + 256]
     }
 
-    fn set_bit(&mut self, region: Region, bit: u64, value: bool) {
+    pub(crate) fn set_bit(&mut self, region: Region, bit: u64, value: bool) {
         let byte = &mut self.block(region.start)[bit as usize / 8];
         *byte = *byte & !(1 << (bit % 8)) | u8::from(value) << (bit % 8);
     }
@@ -199,7 +199,7 @@ impl Image {
         self.raw_inode(ino).copy_from_slice(&raw);
     }
 
-    fn add(&mut self, block: u64, dir: u64, name: &[u8], ino: u64, kind: FileType) {
+    pub(crate) fn add(&mut self, block: u64, dir: u64, name: &[u8], ino: u64, kind: FileType) {
         let seed = self.sb.seed();
         let block = self.block(block);
         dir::validate(block, dir, seed).unwrap();
@@ -207,7 +207,7 @@ impl Image {
     }
 
     /// Renews all checksums.
-    fn seal(&mut self) {
+    pub(crate) fn seal(&mut self) {
         let seed = self.sb.seed();
         for ino in 1..7 {
             let raw = self.raw_inode(ino);
@@ -219,6 +219,10 @@ impl Image {
             let crc = checksum(seed, block, 4);
             put32(block, 4, crc);
         }
+        let block = self.block(self.sb.journal.start);
+        put32(block, 0xfc, 0);
+        let crc = crc32c_update(!0, &block[..1024]);
+        block[0xfc..0x100].copy_from_slice(&crc.to_be_bytes());
         for b in [0, self.sb.backup] {
             let raw = &mut self.block(b)[SUPER_OFFSET..SUPER_OFFSET + SUPER_SIZE];
             let crc = checksum(!0, raw, SUPER_SIZE - 4);
@@ -226,8 +230,54 @@ impl Image {
         }
     }
 
+    /// Changes some words of metadata.
+    pub(crate) fn damage(&mut self, r: &mut Random, least: u64) {
+        let table = self.sb.inode_table.start as usize * BLOCK_SIZE;
+        for _ in 0..least + r.below(4) {
+            // Each kind of metadata as often as the others.
+            let chain = r.pick(&self.chains) as usize * BLOCK_SIZE;
+            let dir = r.pick(&self.dirs) as usize * BLOCK_SIZE;
+            let bitmaps = self.sb.inode_bitmap.start as usize * BLOCK_SIZE;
+            let (base, len) = r.pick(&[
+                (SUPER_OFFSET, 240),
+                (table + 256, 6 * 256),
+                (table + 256, 6 * 256),
+                (chain, 100),
+                (chain, BLOCK_SIZE),
+                (dir, 100),
+                (dir, BLOCK_SIZE),
+                (bitmaps, 3 * BLOCK_SIZE),
+                (self.sb.journal.start as usize * BLOCK_SIZE, 256),
+            ]);
+            let word = r.pick(&[
+                0,
+                1,
+                2,
+                TOTAL - 1,
+                TOTAL,
+                self.chains[0],
+                self.dirs[0],
+                u64::from(u32::MAX),
+                1 << 32,
+                1 << 63,
+                u64::MAX,
+            ]);
+            match r.below(3) {
+                0 => self.bytes(base + r.below(len as u64) as usize)[0] = r.next() as u8,
+                1 => {
+                    let at = base + r.below(len as u64 / 8) as usize * 8;
+                    put64(self.bytes(at), 0, word);
+                }
+                _ => {
+                    let at = base + r.below(len as u64 / 4) as usize * 4;
+                    put32(self.bytes(at), 0, word as u32);
+                }
+            }
+        }
+    }
+
     /// Runs the check. Returns what it printed too.
-    fn check(&self) -> (Result<Summary, Failure>, Vec<String>) {
+    pub(crate) fn check(&self) -> (Result<Summary, Failure>, Vec<String>) {
         let mut lines = Vec::new();
         let result = check(self, &mut |line: &str| lines.push(line.to_string()));
         (result, lines)
@@ -239,16 +289,17 @@ fn clean() {
     let (result, lines) = Image::new().check();
     assert_eq!(lines, [""; 0]);
     let summary = result.unwrap();
-    assert_eq!((summary.errors, summary.dirty), (0, false));
+    assert_eq!((summary.errors, summary.state), (0, State::Clean));
     assert_eq!((summary.used_inodes, summary.inodes), (6, 63));
     assert_eq!(summary.blocks, TOTAL);
 }
 
+/// Damages an image. The checksums are made good again afterwards.
+pub(crate) type Damage = fn(&mut Image);
+
 /// One defect each, and the complaint that must be among those it causes.
-#[test]
-fn defects() {
-    type Damage = fn(&mut Image);
-    let cases: &[(&str, Damage)] = &[
+pub(crate) fn cases() -> &'static [(&'static str, Damage)] {
+    &[
         ("unlinked, but not deleted", |i| {
             put32(i.raw_inode(2), 28, 0);
         }),
@@ -409,14 +460,51 @@ fn defects() {
             let region = i.sb.inode_bitmap;
             i.set_bit(region, 2, false);
         }),
+        ("orphan bitmap: 0 is no inode", |i| {
+            let region = i.sb.orphans;
+            i.set_bit(region, 0, true);
+        }),
+        ("orphan bitmap: 64 is no inode", |i| {
+            let region = i.sb.orphans;
+            i.set_bit(region, 64, true);
+        }),
+        ("orphan bitmap: 9 is no inode", |i| {
+            let region = i.sb.orphans;
+            i.set_bit(region, 9, true);
+        }),
+        ("inode 2: 0 links, should be 2", |i| {
+            let region = i.sb.orphans;
+            i.set_bit(region, 2, true);
+            put32(i.raw_inode(2), 28, 0);
+        }),
+        ("directory without links has entries", |i| {
+            let block = i.dirs[0];
+            let seed = i.sb.seed();
+            dir::remove(i.block(block), b"dir", seed).unwrap();
+            put32(i.raw_inode(DIR), 28, 0);
+            let region = i.sb.orphans;
+            i.set_bit(region, DIR, true);
+        }),
+        ("journal: no superblock", |i| {
+            let block = i.sb.journal.start;
+            i.block(block).fill(0);
+        }),
+        ("journal: the journal is too short", |i| {
+            let block = i.sb.journal.start;
+            i.block(block)[0x17] = 9;
+        }),
         ("copy of the superblock in block 2047: differs", |i| {
             i.block(TOTAL - 1)[SUPER_OFFSET + 170] ^= 1;
         }),
         ("copy of the superblock in block 2047: missing", |i| {
             i.block(TOTAL - 1).fill(0);
         }),
-    ];
-    for (expected, damage) in cases {
+    ]
+}
+
+#[test]
+fn defects() {
+    for (expected, damage) in cases() {
         let mut image = Image::new();
         damage(&mut image);
         image.seal();
@@ -439,7 +527,7 @@ fn superblocks() {
     image.block(0)[at] = 0;
     let (result, lines) = image.check();
     let summary = result.unwrap();
-    assert_eq!((summary.errors, summary.dirty), (1, true));
+    assert_eq!((summary.errors, summary.state), (1, State::Dirty));
     assert!(lines[0].contains("block 2047 has a copy"));
 
     // Either sector of a change of state that was torn.
@@ -450,7 +538,7 @@ fn superblocks() {
         put32(image.block(0), at + 160, word);
         let (result, lines) = image.check();
         let summary = result.unwrap();
-        assert_eq!((summary.errors, summary.dirty), (0, true));
+        assert_eq!((summary.errors, summary.state), (0, State::Dirty));
         assert!(lines[0].contains("torn"));
     }
 
@@ -476,7 +564,7 @@ fn superblocks() {
     put32(image.block(0), at + 160, 2);
     image.seal();
     let summary = image.check().0.unwrap();
-    assert_eq!((summary.errors, summary.dirty), (0, true));
+    assert_eq!((summary.errors, summary.state), (0, State::Dirty));
 }
 
 /// Every bit of checksummed metadata counts.
@@ -518,47 +606,7 @@ fn fuzz() {
     let mut slowest = 0;
     for round in 0..rounds {
         let mut image = good.clone();
-        let table = good.sb.inode_table.start as usize * BLOCK_SIZE;
-        for _ in 0..1 + r.below(4) {
-            // Each kind of metadata as often as the others.
-            let chain = r.pick(&good.chains) as usize * BLOCK_SIZE;
-            let dir = r.pick(&good.dirs) as usize * BLOCK_SIZE;
-            let bitmaps = good.sb.inode_bitmap.start as usize * BLOCK_SIZE;
-            let (base, len) = r.pick(&[
-                (SUPER_OFFSET, 240),
-                (table + 256, 6 * 256),
-                (table + 256, 6 * 256),
-                (chain, 100),
-                (chain, BLOCK_SIZE),
-                (dir, 100),
-                (dir, BLOCK_SIZE),
-                (bitmaps, 3 * BLOCK_SIZE),
-            ]);
-            let word = r.pick(&[
-                0,
-                1,
-                2,
-                TOTAL - 1,
-                TOTAL,
-                good.chains[0],
-                good.dirs[0],
-                u64::from(u32::MAX),
-                1 << 32,
-                1 << 63,
-                u64::MAX,
-            ]);
-            match r.below(3) {
-                0 => image.bytes(base + r.below(len as u64) as usize)[0] = r.next() as u8,
-                1 => {
-                    let at = base + r.below(len as u64 / 8) as usize * 8;
-                    put64(image.bytes(at), 0, word);
-                }
-                _ => {
-                    let at = base + r.below(len as u64 / 4) as usize * 4;
-                    put32(image.bytes(at), 0, word as u32);
-                }
-            }
-        }
+        image.damage(&mut r, 1);
         if r.below(5) > 0 {
             image.seal();
         }

@@ -451,6 +451,12 @@ fn short_commit() {
     let (_, written) = three(&mut disk, 1, 2);
     disk.log(written[1].commit)[70..].fill(9);
     assert_eq!(disk.replay().unwrap().transactions, 3);
+    // One with something behind its beginning, if that has the right checksum.
+    let mut disk = Disk::new();
+    let (_, written) = three(&mut disk, 1, 2);
+    disk.log(written[1].commit)[70..].fill(9);
+    disk.seal(written[1].commit, 16);
+    assert_eq!(disk.replay().unwrap().transactions, 3);
 }
 
 /// What was committed and has a bad checksum is an error, and the log stays for who looks at it.

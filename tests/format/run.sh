@@ -130,7 +130,35 @@ arguments()
 	expect 0 Usage fsck.toyfs --help && expect 0 'format version 2' fsck.toyfs --version &&
 		expect 16 'no device' fsck.toyfs && expect 16 'unknown option' fsck.toyfs -z img &&
 		expect 16 unexpected fsck.toyfs img img && expect 8 'No such file' fsck.toyfs none &&
-		expect 8 'no toyfs superblock' fsck.toyfs /bin/sh && expect 0 clean fsck.toyfs -af img
+		expect 16 'only one of' fsck.toyfs -np img && expect 16 'only one of' fsck.toyfs -ay img &&
+		expect 8 'no toyfs superblock' fsck.toyfs /bin/sh && expect 0 'clean, 1/' fsck.toyfs -af img &&
+		expect 0 'clean$' fsck.toyfs -p img
+}
+
+# fsck.toyfs on files: -n and an absent terminal change no byte, -p only what is safe, -y all; with a terminal it asks.
+repair()
+{
+	local bit=$((4096 * 3)) mode
+	rm -f img
+	mkfs.toyfs -q img 8M && cp img good || return
+	# A block that is marked in use, and one of metadata that is marked free; and the orphan bitmap.
+	patch img $((bit + 240)) '\377' && patch img "$bit" '\376' && patch img $((4096 * 2 + 1)) '\1' && cp img bad || return
+	for mode in -n '' -nf; do
+		# shellcheck disable=SC2086
+		expect 4 '3 errors' fsck.toyfs $mode img && cmp img bad || return
+	done
+	# It is marked clean, and -p believes that.
+	expect 0 'clean$' fsck.toyfs -p img && cmp img bad || return
+	expect 1 'repaired, 1/' fsck.toyfs -fp img && cmp img good || return
+	# What could lose something is left, and the mark says so.
+	patch img $((4096 * 84 + 4096 * 1024 + 100)) x && cp img bad || return
+	expect 4 'not repaired' fsck.toyfs -fa img && expect 4 'marked as having errors' fsck.toyfs -n img || return
+	expect 1 'damaged: empty it' fsck.toyfs -y img && cmp img good || return
+	cp bad img
+	script -qec 'fsck.toyfs img' out </dev/null >/dev/null
+	grep -q 'empty it (y/n)?' out && expect 4 . fsck.toyfs -n img || { cat out; return 1; }
+	yes | script -qec 'fsck.toyfs img; echo status $?' out >/dev/null
+	grep -q 'status 1' out && cmp img good || { cat out; return 1; }
 }
 
 # When a run ends at any of its writes, nothing takes what is left for the old filesystem, by its copy of the superblock.
@@ -198,7 +226,7 @@ damage()
 	mkfs.toyfs -q img 8M || return
 	cp img good
 	patch img 1030 x
-	expect 4 'copy of it' fsck.toyfs img && expect 4 'not supported' fsck.toyfs -y img || return
+	expect 4 'copy of it' fsck.toyfs img && expect 1 'repaired' fsck.toyfs -y img && cmp img good || return
 	cp good img
 	patch img 1100 x
 	expect 4 'bad superblock checksum.*copy of it' fsck.toyfs img || return
@@ -238,5 +266,5 @@ if [ -z "$tools" ]; then
 	tools=$tmp/bin
 fi
 PATH=$tools:$PATH
-for group in sizes arguments interrupted reproducible signatures damage; do tally "format: $group" $group; done
+for group in sizes arguments interrupted reproducible signatures damage repair; do tally "format: $group" $group; done
 tallied

@@ -52,5 +52,10 @@ impl<D: Disk> Check<'_, D> {
         if !self.inode_map.get(0) || (count..all).any(|i| !self.inode_map.get(i)) {
             self.error("inode bitmap: inodes that do not exist marked free".into());
         }
+        let exists = |i: &u64| (2..count).contains(i) && self.inode_map.get(*i);
+        let stray: Vec<u64> = self.orphan_map.numbers().filter(|i| !exists(i)).collect();
+        for i in stray {
+            self.error(format!("orphan bitmap: {i} is no inode in use"));
+        }
     }
 }

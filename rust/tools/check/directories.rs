@@ -49,7 +49,9 @@ impl<D: Disk> Check<'_, D> {
             }
         }
         for ino in dirs {
-            if !reached.contains(&ino) {
+            let orphan = self.nodes.get(&ino).is_some_and(|node| node.nlink == 0)
+                && self.orphan_map.get(ino);
+            if !reached.contains(&ino) && !orphan {
                 self.inode_error(ino, "directory cannot be reached from the root");
             }
         }
@@ -96,6 +98,10 @@ impl<D: Disk> Check<'_, D> {
                     }
                 }
             }
+        }
+        let unlinked = self.nodes.get(&ino).is_some_and(|node| node.nlink == 0);
+        if unlinked && self.orphan_map.get(ino) && !names.is_empty() {
+            self.inode_error(ino, "directory without links has entries");
         }
         if end != size / BLOCK_SIZE as u64 {
             self.inode_error(ino, "size of directory does not match its blocks");

@@ -37,7 +37,9 @@ impl<D: Disk> Check<'_, D> {
     /// Looks at one inode.
     fn inode(&mut self, inode: &Inode) {
         let ino = inode.ino;
-        if inode.nlink == 0 {
+        if self.orphan_map.get(ino) {
+            self.orphans += 1;
+        } else if inode.nlink == 0 {
             self.inode_error(ino, "unlinked, but not deleted");
         }
         let extents = self.extents(inode);

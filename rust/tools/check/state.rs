@@ -4,7 +4,7 @@
 
 use super::bits::Bits;
 use std::{collections::BTreeMap, io};
-use toyfs_format::{Extent, Superblock};
+use toyfs_format::{Extent, State, Superblock};
 
 /// After so many errors the others are only counted.
 const MAX_MESSAGES: u64 = 1000;
@@ -49,10 +49,12 @@ pub(super) struct Node {
 }
 
 /// Numbers for the last line.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Summary {
     pub(crate) errors: u64,
-    pub(crate) dirty: bool,
+    pub(crate) state: State,
+    /// Inodes that are still to be deleted, or to be truncated.
+    pub(crate) orphans: u64,
     pub(crate) used_inodes: u64,
     pub(crate) inodes: u64,
     pub(crate) used_blocks: u64,
@@ -76,6 +78,9 @@ pub(super) struct Check<'a, D: Disk> {
     /// The bitmaps as stored.
     pub(super) block_map: Bits,
     pub(super) inode_map: Bits,
+    pub(super) orphan_map: Bits,
+    /// Inodes in use that are in the latter.
+    pub(super) orphans: u64,
     /// The blocks that something refers to.
     pub(super) seen: Bits,
     /// So many references to blocks that are in `seen` already are looked at one by one.

@@ -17,13 +17,26 @@ fn read_super(disk: &impl Disk, block: u64) -> io::Result<Result<Superblock, Sup
 
 /// Finds the superblock, or its copy, and prints what is wrong with the superblock. Returns the number of
 /// errors, too: that it was torn by a power cut is none.
-pub(super) fn find_super(
+pub(crate) fn find_super(
     disk: &impl Disk,
     print: &mut dyn FnMut(&str),
 ) -> Result<(Superblock, u64), Failure> {
     if disk.blocks() < 2 {
         return Err(Failure::Unusable("too small for a filesystem".into()));
     }
+    let (sb, errors) = whichever(disk, print)?;
+    if sb.total_blocks > disk.blocks() {
+        return Err(Failure::Damaged(format!(
+            "superblock: {} blocks, but the device has {}",
+            sb.total_blocks,
+            disk.blocks()
+        )));
+    }
+    Ok((sb, errors))
+}
+
+/// The superblock or its copy, whatever it says.
+fn whichever(disk: &impl Disk, print: &mut dyn FnMut(&str)) -> Result<(Superblock, u64), Failure> {
     let mut buf = vec![0; BLOCK_SIZE];
     let read = disk.read(0, &mut buf);
     let raw = &buf[SUPER_OFFSET..SUPER_OFFSET + SUPER_SIZE];

@@ -36,6 +36,13 @@ impl Output {
         self.print(format_args!("{text}\n"));
     }
 
+    /// Shows what was printed, though the line has not ended.
+    pub fn flush(&mut self) {
+        if self.result.is_ok() {
+            self.result = self.stdout.flush();
+        }
+    }
+
     /// Why not everything could be written, if that is worth a word.
     pub fn end(mut self) -> Result<(), String> {
         match self.result.and_then(|()| self.stdout.flush()) {

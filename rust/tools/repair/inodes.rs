@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Inodes: which are kept, and what their numbers should be.
+
+use super::{connect::Tree, extents::Salvage, Node, Repair};
+use crate::check::Disk;
+use std::io;
+use toyfs_format::{
+    Corrupt, Extent, Inode, BLOCK_LOG2, BLOCK_SIZE, INODES_PER_BLOCK, INODE_SIZE, ROOT_INO,
+};
+
+impl<D: Disk> Repair<'_, '_, D> {
+    /// Reads all inodes in use, and keeps what is sound.
+    pub(super) fn inodes_read(&mut self) -> io::Result<()> {
+        let sb = self.sb;
+        for i in 0..sb.inode_table.len {
+            let first = i * INODES_PER_BLOCK;
+            let numbers = first.max(1)..(first + INODES_PER_BLOCK).min(sb.inode_count);
+            if !numbers.clone().any(|ino| self.inode_map.get(ino)) {
+                continue;
+            }
+            let block = self.disk.block(sb.inode_table.start + i)?;
+            for ino in numbers
+                .filter(|&ino| self.inode_map.get(ino))
+                .collect::<Vec<_>>()
+            {
+                let raw = &block[(ino - first) as usize * INODE_SIZE..];
+                let root_ok = |inode: &Inode| ino != ROOT_INO || inode.is_dir();
+                match Inode::parse(raw, ino, sb.seed()) {
+                    Ok(inode) if root_ok(&inode) => self.keep(inode),
+                    Ok(_) => self.clear(ino, "root is no directory"),
+                    Err(Corrupt(why)) => self.clear(ino, why),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives an inode up.
+    fn clear(&mut self, ino: u64, why: &str) {
+        if !self
+            .fixes
+            .wanted_if_all(format!("inode {ino}: {why}: clear it"))
+        {
+            self.left.insert(ino);
+        }
+    }
+
+    /// Keeps an inode, and of its extents what is sound.
+    fn keep(&mut self, mut inode: Inode) {
+        let ino = inode.ino;
+        let Salvage {
+            mut extents,
+            chain,
+            mut damaged,
+        } = self.salvage(&inode);
+        let mut relaid = false;
+        if self.orphan_map.get(ino) && inode.nlink > 0 && inode.is_file() {
+            relaid = self.truncate(&inode, &mut extents);
+        }
+        let data: u64 = extents.iter().map(|e| u64::from(e.len)).sum();
+        damaged |= inode.is_dir() && inode.size != data << BLOCK_LOG2;
+        let mut dirty = false;
+        if damaged {
+            let what = format!("inode {ino}: extents are damaged: keep what is sound of them");
+            if self.fixes.wanted_if_all(what) {
+                relaid = true;
+            } else {
+                self.left.insert(ino);
+            }
+        } else if !relaid && inode.blocks != data + chain.len() as u64 {
+            let what =
+                format!("inode {ino}: number of blocks does not match the extents: correct it");
+            dirty = self.fixes.safe(what);
+            if dirty {
+                inode.blocks = data + chain.len() as u64;
+            }
+        }
+        let needed = relaid || inode.is_dir() || inode.nlink == 0;
+        self.nodes.insert(
+            ino,
+            Node {
+                inode,
+                extents: needed.then_some(extents),
+                chain,
+                dirty,
+                relaid,
+                refs: 0,
+                subdirs: 0,
+                entries: 0,
+            },
+        );
+    }
+
+    /// Frees what is behind the end of a file. Returns whether there was anything.
+    fn truncate(&mut self, inode: &Inode, extents: &mut Vec<Extent>) -> bool {
+        let end = inode.size.div_ceil(BLOCK_SIZE as u64);
+        if extents.last().is_none_or(|e| e.end() <= end) {
+            return false;
+        }
+        let what = format!("inode {}: orphan: free what is behind its end", inode.ino);
+        if !self.fixes.safe(what) {
+            return false;
+        }
+        for e in extents.iter_mut() {
+            let kept = end.saturating_sub(e.file_block).min(e.len.into());
+            self.release(e.disk_block + kept, u64::from(e.len) - kept);
+            e.len = kept as u32;
+        }
+        extents.retain(|e| e.len > 0);
+        true
+    }
+
+    /// Deletes what has neither links nor entries.
+    pub(super) fn unlinked(&mut self) {
+        let unlinked: Vec<u64> = self
+            .nodes
+            .iter()
+            .filter(|(&ino, n)| {
+                ino != ROOT_INO && n.inode.nlink == 0 && n.refs == 0 && n.entries == 0
+            })
+            .map(|(&ino, _)| ino)
+            .collect();
+        for ino in unlinked {
+            let wanted = if self.orphan_map.get(ino) {
+                self.fixes.safe(format!("inode {ino}: orphan: delete it"))
+            } else {
+                self.fixes
+                    .wanted_if_all(format!("inode {ino}: unlinked, but not deleted: delete it"))
+            };
+            if !wanted {
+                continue;
+            }
+            let Some(node) = self.nodes.remove(&ino) else {
+                continue;
+            };
+            for e in node.extents.into_iter().flatten() {
+                self.release(e.disk_block, e.len.into());
+            }
+            for block in node.chain {
+                self.release(block, 1);
+            }
+        }
+    }
+
+    /// Corrects parents and link counts.
+    pub(super) fn links(&mut self, tree: &Tree) {
+        for (&ino, node) in &mut self.nodes {
+            let inode = &mut node.inode;
+            let parent = match tree.chosen.get(&ino) {
+                Some(&parent) => parent,
+                None if ino == ROOT_INO => ROOT_INO,
+                // Of what has just been linked to lost+found, it is right.
+                None => inode.parent,
+            };
+            if inode.is_dir() && inode.parent != parent {
+                let what = format!("inode {ino}: parent is {}: {parent}", inode.parent);
+                if self.fixes.wanted_if_all(what) {
+                    inode.parent = parent;
+                    node.dirty = true;
+                }
+            }
+            let expected = match inode.is_dir() {
+                true => 2 + node.subdirs,
+                false => node.refs,
+            };
+            // It is left in no directory, then.
+            let nowhere = node.refs == 0 && ino != ROOT_INO;
+            if u64::from(inode.nlink) != expected && !nowhere {
+                let what = format!("inode {ino}: {} links: {expected}", inode.nlink);
+                if self.fixes.safe(what) {
+                    inode.nlink = expected as u32;
+                    node.dirty = true;
+                }
+            }
+        }
+    }
+
+    /// Writes the inodes that have changed, and their extents.
+    pub(super) fn inodes_write(&mut self) -> io::Result<()> {
+        let mut nodes = std::mem::take(&mut self.nodes);
+        for node in nodes.values_mut() {
+            if node.relaid {
+                self.lay_out(node);
+            }
+            if !node.dirty {
+                continue;
+            }
+            let Some((at, offset)) = self.sb.inode_location(node.inode.ino) else {
+                continue;
+            };
+            let mut block = self.disk.block(at)?;
+            let raw = node.inode.encode(self.sb.seed());
+            block[offset..offset + INODE_SIZE].copy_from_slice(&raw);
+            self.disk.put(at, &block);
+        }
+        self.nodes = nodes;
+        Ok(())
+    }
+}

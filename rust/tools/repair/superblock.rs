@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The superblock and its copy.
+
+use super::Repair;
+use crate::{check::Disk, overlay::Overlay};
+use std::io;
+use toyfs_format::{
+    replay::Block, State, SuperError, Superblock, BLOCK_SIZE, SUPER_OFFSET, SUPER_SIZE,
+};
+
+/// The superblock in its block.
+fn raw(block: &Block) -> [u8; SUPER_SIZE] {
+    let mut raw = [0; SUPER_SIZE];
+    raw.copy_from_slice(&block[SUPER_OFFSET..SUPER_OFFSET + SUPER_SIZE]);
+    raw
+}
+
+/// Whether what is in place of the superblock, which was found damaged, was ours and no other file system's: by what
+/// identifies it, or because little of it has changed.
+pub(crate) fn may_restore<D: Disk>(disk: &Overlay<'_, D>, sb: &Superblock) -> bool {
+    const FEW: usize = 64;
+    let found = match disk.block(0) {
+        Ok(block) => raw(&block),
+        // It cannot be read; perhaps it can be written.
+        Err(_) => return true,
+    };
+    let differ = |copy: [u8; SUPER_SIZE]| copy.iter().zip(found).filter(|(a, b)| *a != b).count();
+    sb.may_replace(&found)
+        || disk
+            .block(sb.backup)
+            .is_ok_and(|block| differ(raw(&block)) <= FEW)
+}
+
+impl<D: Disk> Repair<'_, '_, D> {
+    /// Restores the superblock from its copy, or the copy from it.
+    pub(super) fn superblock(&mut self) -> io::Result<()> {
+        let sb = self.sb;
+        let mut block = self.disk.block(0).unwrap_or([0; BLOCK_SIZE]);
+        let mut found = raw(&block);
+        let what = match Superblock::parse_torn(&found) {
+            Ok((_, false)) => None,
+            Ok((_, true)) => Some("superblock: torn: seal it"),
+            Err(_) => Some("superblock: damaged: restore it from its copy"),
+        };
+        if let Some(what) = what {
+            let torn = Superblock::parse_torn(&found).is_ok();
+            let wanted = match torn {
+                true => self.fixes.safe(what),
+                false => self.fixes.wanted_if_all(what),
+            };
+            if !wanted {
+                return Ok(());
+            }
+            if !torn {
+                found = raw(&self.disk.block(sb.backup)?);
+            }
+            Superblock::set_state(&mut found, State::Errors);
+            block[SUPER_OFFSET..SUPER_OFFSET + SUPER_SIZE].copy_from_slice(&found);
+            self.disk.put(0, &block);
+        }
+        self.backup(found)
+    }
+
+    /// Makes the copy of the superblock anew if it is not like it.
+    fn backup(&mut self, mut found: [u8; SUPER_SIZE]) -> io::Result<()> {
+        let sb = self.sb;
+        if sb.backup == 0 {
+            return Ok(());
+        }
+        let mut block = self.disk.block(sb.backup).unwrap_or([0; BLOCK_SIZE]);
+        let same = |mut copy: Superblock| {
+            copy.state = sb.state;
+            copy == sb
+        };
+        match Superblock::parse(&raw(&block)) {
+            Ok(copy) if same(copy) => return Ok(()),
+            Ok(_)
+            | Err(SuperError::Foreign | SuperError::Unsupported(_) | SuperError::Corrupt(_)) => {}
+        }
+        if self.fixes.safe("copy of the superblock: make it anew") {
+            Superblock::set_state(&mut found, State::Clean);
+            block[SUPER_OFFSET..SUPER_OFFSET + SUPER_SIZE].copy_from_slice(&found);
+            self.disk.put(sb.backup, &block);
+        }
+        Ok(())
+    }
+}

@@ -13,7 +13,7 @@ MAKEFLAGS += --no-print-directory
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := modules
-.PHONY: help modules modules_install install uninstall clean distclean demo check kunit fstests model bench shell mutants peers rustdoc rust-analyzer FORCE
+.PHONY: help modules modules_install install uninstall clean distclean demo check kunit fstests model bench soak shell mutants peers rustdoc rust-analyzer FORCE
 
 ifdef KDIR
 # A kernel of one's own: as any out-of-tree module, in this directory unless MO= names another.
@@ -61,6 +61,8 @@ bench:
 	@scripts/bench
 peers:
 	@scripts/peers
+soak:
+	@scripts/soak
 shell:
 	@scripts/vm --config $(CONFIG) --tty --timeout 86400 -- bash -i
 rustdoc:

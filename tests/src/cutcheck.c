@@ -14,7 +14,8 @@
  *	-T BYTES   what the device writes all of or nothing of (512)
  *	-p         changes of names come in the order in which they were made: the names are those after one of the operations
  *	-d         fdatasync(2) and O_DSYNC promise nothing about names
- *	-r         fsck finds nothing wrong before the mount, either; -q: it is not asked
+ *	-f N       fsck is asked before every Nth mount, too (4; 0: before none)
+ *	-r         and must find nothing wrong then, as if it had replayed the journal
  *	-v N       tell so many violations (20)
  *
  * RECORD is what cutwork wrote, LOG the log of dm-log-writes, BASE what the device held when that began. DEVICE is a loop
@@ -496,7 +497,8 @@ static uint64_t cut(size_t from, size_t n, unsigned int variant, uint64_t seed)
 /* ---- Whether it is all there ---- */
 
 static const char *type = "toyfs", *device, *dir, *image_path;
-static bool ordered, fsck_before, fsck_asked = true;
+static bool ordered, fsck_replays;
+static unsigned long fsck_every = 4;
 static unsigned int tell = 20;
 static unsigned long violations;
 static char where[64];
@@ -837,15 +839,15 @@ static void check_files(uint32_t op, uint32_t end)
 	}
 }
 
-static bool check_image(uint32_t op)
+static bool check_image(uint32_t op, bool ask)
 {
 	unsigned long before = violations;
 	uint32_t end = op + 1 < nops ? op + 1 : nops;
 	int status;
 
-	if (fsck_asked) {
+	if (ask) {
 		status = fsck(false);
-		if (status && (fsck_before || status != 4)) {
+		if (status && (fsck_replays || status != 4)) {
 			wrong(BEFORE, "exit status %d", status);
 			if (violations <= tell)
 				fsck(true);
@@ -878,14 +880,14 @@ static bool check_image(uint32_t op)
 int main(int argc, char **argv)
 {
 	unsigned long variants = 0, random_cuts = 0, part = 0, parts = 1, chosen = 0, cuts = 0, bad = 0;
-	uint64_t seed = 1, random;
+	uint64_t seed = 1, random, stream = 0;
 	long only = -1;
 	unsigned int only_variant = 0;
 	size_t from = 0;
 	unsigned int *at;
 	int c, fd;
 
-	while ((c = getopt(argc, argv, "t:a:n:s:c:j:T:pdrqv:")) != -1) {
+	while ((c = getopt(argc, argv, "t:a:n:s:c:j:T:f:pdrv:")) != -1) {
 		switch (c) {
 		case 't': type = optarg; break;
 		case 'a': variants = strtoul(optarg, NULL, 0); break;
@@ -903,8 +905,8 @@ int main(int argc, char **argv)
 		case 'T': tear = parse_size(optarg); break;
 		case 'p': ordered = true; break;
 		case 'd': nodatanames = true; break;
-		case 'r': fsck_before = true; break;
-		case 'q': fsck_asked = false; break;
+		case 'r': fsck_replays = true; break;
+		case 'f': fsck_every = strtoul(optarg, NULL, 0); break;
 		case 'v': tell = (unsigned int)strtoul(optarg, NULL, 0); break;
 		default: return 2;
 		}
@@ -940,7 +942,7 @@ int main(int argc, char **argv)
 	/* Before anything happened: what is taken by nobody's files. */
 	memcpy(image, durable, image_size);
 	snprintf(where, sizeof(where), "before");
-	check_image(0);
+	check_image(0, false);
 	if (violations) {
 		errno = 0;
 		die("it was not sound to begin with");
@@ -978,9 +980,9 @@ int main(int argc, char **argv)
 			if (chosen++ % parts != part)
 				continue;
 			snprintf(where, sizeof(where), "cut %zu.%u, after operation %u", n, v, w->op);
-			cuts++;
-			if (!check_image(w->op))
+			if (!check_image(w->op, fsck_every && (only >= 0 || cuts % fsck_every == 0)))
 				bad++;
+			cuts++;
 		}
 		/* What a flush has made durable. */
 		if (w->flags & FLUSH) {
@@ -999,6 +1001,9 @@ int main(int argc, char **argv)
 				printf(" %s %lu", kinds[i], counts[i]);
 		putchar('\n');
 	}
-	printf("%lu cuts in %zu writes, %lu of them bad\n", cuts, writes.n, bad);
+	/* The same operations need not become the same writes; then a cut of the same number is another one. */
+	for (size_t n = 0; n < writes.n; n++)
+		stream = mix(stream * 31 + writes.v[n].off + (writes.v[n].len << 40) + writes.v[n].flags);
+	printf("%lu cuts in %zu writes, %lu of them bad, stream %08x\n", cuts, writes.n, bad, (uint32_t)stream);
 	return violations ? 1 : 0;
 }

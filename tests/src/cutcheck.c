@@ -16,6 +16,8 @@
  *	-d         fdatasync(2) and O_DSYNC promise nothing about names
  *	-f N       fsck is asked before every Nth mount, too (4; 0: before none)
  *	-r         and must find nothing wrong then, as if it had replayed the journal
+ *	-k         only make the image of the CUT
+ *	-b OP      BASE is such an image, of a cut after that operation, and LOG what was written when it was mounted
  *	-v N       tell so many violations (20)
  *
  * RECORD is what cutwork wrote, LOG the log of dm-log-writes, BASE what the device held when that began. DEVICE is a loop
@@ -71,6 +73,14 @@ static uint32_t last_of(const ops_t *ops, uint32_t op)
 	return last;
 }
 
+/* ---- What can be wrong ---- */
+
+static const char *const kinds[] = {
+	"mount", "fsck", "fsck before", "names", "order", "size", "data", "foreign", "read", "space",
+};
+
+enum kind { MOUNT, FSCK, BEFORE, NAMES, ORDER, SIZE, DATA, FOREIGN, READ, SPACE, NKINDS };
+
 /* ---- What the record says ---- */
 
 /* What a sector holds since operation `op`: the first `len` bytes that operation `stamp` wrote, and zeroes. */
@@ -116,7 +126,15 @@ struct name {
 	ops_t promised;
 };
 
+/* What is done from operation `op` on. */
+struct part {
+	uint32_t op;
+	char name[16];
+	unsigned long counts[NKINDS];
+};
+
 static VEC(struct file) files;
+static VEC(struct part) parts;
 static VEC(struct name) names;
 /* By operation: the names after it. */
 static VEC(uint64_t) states;
@@ -280,6 +298,11 @@ static void read_record(const char *path)
 			files.v[ROOT_ID].ino = x;
 			continue;
 		}
+		if (!strcmp(what, "case")) {
+			push(&parts, .op = op);
+			sscanf(line + at, "%15s", parts.v[parts.n - 1].name);
+			continue;
+		}
 		push(&states, states.v[states.n - 1]);
 		nops = op;
 		if (states.n != op + 1)
@@ -383,14 +406,13 @@ static size_t image_size;
  * flags, length of a mark (8 bytes each), and behind that in the same sector the text of a mark; then, but for a discard, the
  * data. What was flushed comes before the flush, in the order in which it was completed.
  */
-static void read_log(const char *path)
+static void read_log(const char *path, uint32_t op)
 {
 	int fd = xopen(path, O_RDONLY);
 	off_t size = lseek(fd, 0, SEEK_END);
 	const unsigned char *log = mmap(NULL, (size_t)size, PROT_READ, MAP_SHARED, fd, 0);
 	const uint64_t *head = (const void *)log;
 	uint64_t unit, at;
-	uint32_t op = 0;
 	bool ended = false;
 
 	if (log == MAP_FAILED)
@@ -506,13 +528,8 @@ static uint64_t overhead;
 static bool overhead_known;
 static unsigned char *buf;
 
-static const char *const kinds[] = {
-	"mount", "fsck", "fsck before", "names", "order", "size", "data", "foreign", "read", "space",
-};
-
-enum kind { MOUNT, FSCK, BEFORE, NAMES, ORDER, SIZE, DATA, FOREIGN, READ, SPACE, NKINDS };
-
 static unsigned long counts[NKINDS];
+static struct part *now;
 
 static __attribute__((format(printf, 2, 3))) void wrong(enum kind kind, const char *fmt, ...)
 {
@@ -520,6 +537,8 @@ static __attribute__((format(printf, 2, 3))) void wrong(enum kind kind, const ch
 
 	violations++;
 	counts[kind]++;
+	if (now)
+		now->counts[kind]++;
 	if (violations > tell)
 		return;
 	printf("%s: %s: ", where, kinds[kind]);
@@ -877,17 +896,33 @@ static bool check_image(uint32_t op, bool ask)
 	return violations == before;
 }
 
+static void print_counts(const char *what, const unsigned long *count)
+{
+	const char *between = ": ";
+
+	printf("%s", what);
+	for (int i = 0; i < NKINDS; i++) {
+		if (!count[i])
+			continue;
+		printf("%s%s %lu", between, kinds[i], count[i]);
+		between = ", ";
+	}
+	printf("%s\n", *between == ':' ? ": nothing" : "");
+}
+
 int main(int argc, char **argv)
 {
-	unsigned long variants = 0, random_cuts = 0, part = 0, parts = 1, chosen = 0, cuts = 0, bad = 0;
+	unsigned long variants = 0, random_cuts = 0, share = 0, shares = 1, chosen = 0, cuts = 0, bad = 0;
 	uint64_t seed = 1, random, stream = 0;
+	bool keep = false;
+	uint32_t first_op = 0;
 	long only = -1;
 	unsigned int only_variant = 0;
 	size_t from = 0;
 	unsigned int *at;
 	int c, fd;
 
-	while ((c = getopt(argc, argv, "t:a:n:s:c:j:T:f:pdrv:")) != -1) {
+	while ((c = getopt(argc, argv, "t:a:n:s:c:j:T:f:b:pdrkv:")) != -1) {
 		switch (c) {
 		case 't': type = optarg; break;
 		case 'a': variants = strtoul(optarg, NULL, 0); break;
@@ -898,13 +933,15 @@ int main(int argc, char **argv)
 				return 2;
 			break;
 		case 'j':
-			if (sscanf(optarg, "%lu/%lu", &part, &parts) != 2 || !part || part > parts)
+			if (sscanf(optarg, "%lu/%lu", &share, &shares) != 2 || !share || share > shares)
 				return 2;
-			part--;
+			share--;
 			break;
 		case 'T': tear = parse_size(optarg); break;
 		case 'p': ordered = true; break;
 		case 'd': nodatanames = true; break;
+		case 'b': first_op = (uint32_t)strtoul(optarg, NULL, 0); break;
+		case 'k': keep = true; break;
 		case 'r': fsck_replays = true; break;
 		case 'f': fsck_every = strtoul(optarg, NULL, 0); break;
 		case 'v': tell = (unsigned int)strtoul(optarg, NULL, 0); break;
@@ -933,7 +970,7 @@ int main(int argc, char **argv)
 	if (pread_all(fd, durable, image_size, 0) != image_size)
 		die("%s is short", argv[2]);
 	close(fd);
-	read_log(argv[1]);
+	read_log(argv[1], first_op);
 	if (!writes.n) {
 		errno = 0;
 		die("nothing was written");
@@ -942,7 +979,7 @@ int main(int argc, char **argv)
 	/* Before anything happened: what is taken by nobody's files. */
 	memcpy(image, durable, image_size);
 	snprintf(where, sizeof(where), "before");
-	check_image(0, false);
+	check_image(first_op, false);
 	if (violations) {
 		errno = 0;
 		die("it was not sound to begin with");
@@ -977,9 +1014,16 @@ int main(int argc, char **argv)
 				continue;
 			if (v && noutcomes < 64)
 				outcomes[noutcomes++] = outcome;
-			if (chosen++ % parts != part)
+			if (chosen++ % shares != share)
 				continue;
+			if (keep) {
+				printf("%u\n", w->op);
+				return 0;
+			}
 			snprintf(where, sizeof(where), "cut %zu.%u, after operation %u", n, v, w->op);
+			now = NULL;
+			for (size_t i = 0; i < parts.n && parts.v[i].op <= w->op; i++)
+				now = &parts.v[i];
 			if (!check_image(w->op, fsck_every && (only >= 0 || cuts % fsck_every == 0)))
 				bad++;
 			cuts++;
@@ -995,11 +1039,9 @@ int main(int argc, char **argv)
 		}
 	}
 	if (violations) {
-		printf("violations:");
-		for (int i = 0; i < NKINDS; i++)
-			if (counts[i])
-				printf(" %s %lu", kinds[i], counts[i]);
-		putchar('\n');
+		print_counts("violations", counts);
+		for (size_t i = 0; i < parts.n; i++)
+			print_counts(parts.v[i].name, parts.v[i].counts);
 	}
 	/* The same operations need not become the same writes; then a cut of the same number is another one. */
 	for (size_t n = 0; n < writes.n; n++)

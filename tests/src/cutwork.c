@@ -461,6 +461,7 @@ static void run_case(const char *name)
 		if (all ? cases[i].run == c_nothing : strcmp(name, cases[i].name))
 			continue;
 		found = true;
+		fprintf(record, "%u case %s\n", op, cases[i].name);
 		here = do_mkdir(cases[i].name);
 		cases[i].run();
 	}

@@ -1,36 +1,43 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Cuts the power in a recorded stream of writes, mounts what is left, and looks for what was promised.
+ * Cuts the power in a recorded stream of writes, mounts what is left, and looks for what was
+ * promised.
  *
  *	cutcheck [OPTION]... RECORD LOG BASE IMAGE DEVICE DIR
  *
  *	-t TYPE    the file system (toyfs)
- *	-a N       besides a cut at every write, with all before it in order: N variants of each where the cache of the
- *	           device was volatile
+ *	-a N       besides a cut at every write, with all before it in order: N variants of each
+ *	           where the cache of the device was volatile
  *	-n N       N cuts at random, each a variant, instead
  *	-s SEED    determines what is random
  *	-c CUT     only this one: WRITE or WRITE.VARIANT
- *	-j N/M     only every Mth of them, beginning with the Nth: for several that run at once
+ *	-j N/M     only every Mth of them, from the Nth on: for several that run at once
  *	-T BYTES   what the device writes all of or nothing of (512)
- *	-p         changes of names come in the order in which they were made: the names are those after one of the operations
- *	-d         fdatasync(2) and O_DSYNC promise nothing about names
+ *	-p         changes of names come in the order in which they were made: the names are those
+ *	           after one of the operations
+ *	-d         fdatasync(2) and O_DSYNC promise nothing about names, and -o sync nothing about
+ *	           ftruncate(2)
  *	-f N       fsck is asked before every Nth mount, too (4; 0: before none)
  *	-r         and must find nothing wrong then, as if it had replayed the journal
  *	-k         only make the image of the CUT
- *	-b OP      BASE is such an image, of a cut after that operation, and LOG what was written when it was mounted
+ *	-b OP      BASE is such an image, of a cut after that operation, and LOG what was written
+ *	           when it was mounted
  *	-v N       tell so many violations (20)
  *
- * RECORD is what cutwork wrote, LOG the log of dm-log-writes, BASE what the device held when that began. DEVICE is a loop
- * device on the file IMAGE, which is made what the device would be after the cut, and mounted on DIR.
+ * RECORD is what cutwork wrote, LOG the log of dm-log-writes, BASE what the device held when that
+ * began. DEVICE is a loop device on the file IMAGE, which is made what the device would be after
+ * the cut, and mounted on DIR.
  *
- * What a cut leaves: what was flushed, or written with FUA, before the cut. Of what was written since the last flush,
- * with variant 0, all; with others a part, each block of it by itself: not at all, or in full, or torn,
- * its first sectors new and the rest old. Where two writes of the same place are there, the later one was last. The
- * write at which it happens is in flight, whatever it is.
+ * What a cut leaves: what was flushed, or written with FUA, before the cut. Of what was written
+ * since the last flush, with variant 0, all; with others a part, each block of it by itself: not
+ * at all, or in full, or torn, its first sectors new and the rest old. Where two writes of the
+ * same place are there, the later one was last. The write at which it happens is in flight,
+ * whatever it is.
  *
- * What must be there: what operations promised whose mark comes before the cut. What was done later may be there:
- * all that is looked at has a history, and must be what it was at the promise or what it became since. So a sector that
- * shows another file's data, or a version of its own that was given up before the promise, is always wrong.
+ * What must be there: what operations promised whose mark comes before the cut. What was done
+ * later may be there: all that is looked at has a history, and must be what it was at the promise
+ * or what it became since. So a sector that shows another file's data, or a version of its own
+ * that was given up before the promise, is always wrong.
  */
 #include "cuts.h"
 
@@ -76,14 +83,18 @@ static uint32_t last_of(const ops_t *ops, uint32_t op)
 /* ---- What can be wrong ---- */
 
 static const char *const kinds[] = {
-	"mount", "fsck", "fsck before", "names", "order", "size", "data", "foreign", "read", "space",
+	"mount", "fsck", "fsck before", "names", "order",
+	"size", "data", "foreign", "read", "space",
 };
 
 enum kind { MOUNT, FSCK, BEFORE, NAMES, ORDER, SIZE, DATA, FOREIGN, READ, SPACE, NKINDS };
 
 /* ---- What the record says ---- */
 
-/* What a sector holds since operation `op`: the first `len` bytes that operation `stamp` wrote, and zeroes. */
+/*
+ * What a sector holds since operation `op`: the first `len` bytes that operation `stamp` wrote,
+ * and zeroes.
+ */
 struct version {
 	uint32_t op;
 	uint32_t stamp;
@@ -141,7 +152,7 @@ static VEC(uint64_t) states;
 static ops_t all_promised, names_promised;
 static struct tree tree;
 static uint32_t nops;
-static bool nodatanames;
+static bool less;
 
 static uint64_t mix(uint64_t x)
 {
@@ -208,9 +219,12 @@ static void promise_names(uint32_t op, uint32_t id)
 		size_t len = strlen(n->path);
 		bool promised = n->now == id;
 
-		for (size_t k = 0; k < names.n && !promised; k++)
-			promised = n->now && names.v[k].now == id && !strncmp(names.v[k].path, n->path, len) &&
-				   names.v[k].path[len] == '/';
+		for (size_t k = 0; k < names.n && !promised; k++) {
+			const char *path = names.v[k].path;
+
+			promised = n->now && names.v[k].now == id &&
+				   !strncmp(path, n->path, len) && path[len] == '/';
+		}
 		if (promised)
 			push(&n->promised, op);
 	}
@@ -245,11 +259,12 @@ static void set_size(struct file *f, uint32_t op, uint64_t from, uint64_t size)
 static void set_sectors(struct file *f, uint32_t op, uint32_t stamp, uint64_t off, uint64_t end)
 {
 	for (uint64_t s = off / SECTOR; s * SECTOR < end; s++) {
-		uint64_t len = end - s * SECTOR;
+		uint64_t rest = end - s * SECTOR;
+		uint32_t len = rest < SECTOR ? (uint32_t)rest : SECTOR;
 
 		while (f->sectors.n <= s)
 			push(&f->sectors, .n = 0);
-		push(&f->sectors.v[s], op, stamp, stamp ? (uint32_t)(len < SECTOR ? len : SECTOR) : 0);
+		push(&f->sectors.v[s], op, stamp, stamp ? len : 0);
 	}
 }
 
@@ -352,7 +367,7 @@ static void read_record(const char *path)
 				promise = false;
 			if (strchr("BD", how)) {
 				push(&f->ranges, op, x, y);
-				if (!nodatanames)
+				if (!less)
 					promise_names(op, id);
 			}
 		} else if (!strcmp(what, "truncate")) {
@@ -361,6 +376,8 @@ static void read_record(const char *path)
 			if (x < f->size)
 				cut_off(f, op, x);
 			set_size(f, op, x, x);
+			if (less)
+				promise = false;
 		} else if (!strcmp(what, "zero")) {
 			if (sscanf(line + at, "%llu %llu", &x, &y) != 2)
 				die("%s: %s", path, line);
@@ -374,7 +391,7 @@ static void read_record(const char *path)
 			promise = true;
 			if (f->dir)
 				promise_entries(op, id);
-			else if (what[1] == 's' || !nodatanames)
+			else if (what[1] == 's' || !less)
 				promise_names(op, id);
 		}
 		if (promise && id)
@@ -400,11 +417,13 @@ struct write {
 
 static VEC(struct write) writes;
 static size_t image_size;
+static uint64_t log_end;
 
 /*
- * At 0: magic, version, entries (8 bytes each), size of a sector (4). From the next sector on: place, length, both in sectors,
- * flags, length of a mark (8 bytes each), and behind that in the same sector the text of a mark; then, but for a discard, the
- * data. What was flushed comes before the flush, in the order in which it was completed.
+ * At 0: magic, version, entries (8 bytes each), size of a sector (4). From the next sector on:
+ * place, length, both in sectors, flags, length of a mark (8 bytes each), and behind that in the
+ * same sector the text of a mark; then, but for a discard, the data. What was flushed comes before
+ * the flush, in the order in which it was completed.
  */
 static void read_log(const char *path, uint32_t op)
 {
@@ -441,7 +460,8 @@ static void read_log(const char *path, uint32_t op)
 			continue;
 		}
 		if (e[0] * unit + e[1] * unit > image_size)
-			die("%s: entry %llu is behind the end of the device", path, (unsigned long long)i);
+			die("%s: entry %llu is behind the end of the device", path,
+			    (unsigned long long)i);
 		push(&writes, e[0] * unit, e[1] * unit, flags, log + at, op);
 		if (!(flags & DISCARD))
 			at += e[1] * unit;
@@ -450,6 +470,7 @@ static void read_log(const char *path, uint32_t op)
 	}
 	if (!ended)
 		die("%s is not complete", path);
+	log_end = at;
 }
 
 /* ---- What a cut leaves ---- */
@@ -465,8 +486,12 @@ static void apply_part(unsigned char *to, const struct write *w, uint64_t off, u
 		memcpy(to + w->off + off, w->data + off, len);
 }
 
-/* What of a write that nothing has made durable has come to the medium. The hash tells one outcome from another. */
-static void apply_some(const struct write *w, uint64_t *random, unsigned int chance, bool whole, uint64_t *hash)
+/*
+ * What of a write that nothing has made durable has come to the medium. The hash tells one outcome
+ * from another.
+ */
+static void apply_some(const struct write *w, uint64_t *random, unsigned int chance, bool whole,
+		       uint64_t *hash)
 {
 	bool there = rnd(random) % 8 < chance;
 
@@ -486,8 +511,8 @@ static void apply_some(const struct write *w, uint64_t *random, unsigned int cha
 }
 
 /*
- * Makes the image what is left after a cut at write `n`, in that variant; `from` is the first write that is not durable.
- * Returns what this outcome may be told by.
+ * Makes the image what is left after a cut at write `n`, in that variant; `from` is the first
+ * write that is not durable. Returns what this outcome may be told by.
  */
 static uint64_t cut(size_t from, size_t n, unsigned int variant, uint64_t seed)
 {
@@ -594,9 +619,11 @@ static void look(int parent, const char *path)
 		struct stat st;
 		int fd;
 
-		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") || !strcmp(e->d_name, "lost+found"))
+		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") ||
+		    !strcmp(e->d_name, "lost+found"))
 			continue;
-		if (snprintf(s.path, PATH_MAX_, "%s%s%s", path, *path ? "/" : "", e->d_name) >= PATH_MAX_) {
+		if (snprintf(s.path, PATH_MAX_, "%s%s%s", path, *path ? "/" : "", e->d_name) >=
+		    PATH_MAX_) {
 			wrong(NAMES, "%s... is too long", s.path);
 			continue;
 		}
@@ -641,7 +668,10 @@ static void look_at_all(void)
 	look(fd, "");
 }
 
-/* What is taken, beyond what belongs to files: bitmaps and the like, of which there must not be more than at first. */
+/*
+ * What is taken, beyond what belongs to files: bitmaps and the like, of which there must not be
+ * more than at first.
+ */
 static uint64_t taken(void)
 {
 	struct statfs fs;
@@ -659,7 +689,8 @@ static bool zeroes(const unsigned char *p, size_t len)
 	return true;
 }
 
-static bool is_version(const unsigned char *data, size_t len, uint32_t id, uint64_t sector, const struct version *v)
+static bool is_version(const unsigned char *data, size_t len, uint32_t id, uint64_t sector,
+		       const struct version *v)
 {
 	static uint64_t want[SECTOR / 8];
 	size_t stamped = v->len < len ? v->len : len;
@@ -683,42 +714,49 @@ static const char *describe(const unsigned char *data, size_t len)
 	memcpy(&s, data, sizeof(s));
 	if (len < sizeof(s) || s.magic != STAMP_MAGIC)
 		return "what nobody wrote there";
-	snprintf(text, sizeof(text), "sector %llu of file %u as of operation %u", (unsigned long long)s.sector, s.file,
-		 s.op);
+	snprintf(text, sizeof(text), "sector %llu of file %u as of operation %u",
+		 (unsigned long long)s.sector, s.file, s.op);
 	return text;
 }
 
+/* Whether the size may be this one, and does not leave out what a write with O_DSYNC promised. */
+static bool is_size(const struct file *f, const struct size *s, uint64_t size, uint32_t op)
+{
+	if (size < s->from || size > s->size)
+		return false;
+	for (size_t i = 0; i < f->ranges.n && f->ranges.v[i].op <= op; i++)
+		if (f->ranges.v[i].op >= s->op && size < f->ranges.v[i].off + f->ranges.v[i].len)
+			return false;
+	return true;
+}
+
 /*
- * Whether what was read may be file `id`, of which all that `op` and those before it promised must be there, and what was
- * begun later than `end` cannot be. Says why not, if `say`.
+ * Whether what was read may be file `id`, of which all that `op` and those before it promised must
+ * be there, and what was begun later than `end` cannot be. Says why not, if `say`.
  */
-static bool is_file(uint32_t id, const char *path, uint64_t size, size_t got, uint32_t op, uint32_t end, bool say)
+static bool is_file(uint32_t id, const char *path, uint64_t size, size_t got, uint32_t op,
+		    uint32_t end, bool say)
 {
 	struct file *f = &files.v[id];
-	uint32_t whole = last_of(&f->promised, op), all = last_of(&all_promised, op), since;
-	uint64_t floor = 0, bad = 0;
-	bool ok = false, foreign = false;
+	uint32_t whole = last_of(&f->promised, op), all = last_of(&all_promised, op);
+	struct size floor = { .op = 0 };
+	bool ok, foreign = false;
+	uint64_t bad = 0;
 
 	if (all > whole)
 		whole = all;
-	since = whole;
-	for (size_t i = 0; i < f->ranges.n && f->ranges.v[i].op <= op; i++)
-		if (f->ranges.v[i].op > since)
-			since = f->ranges.v[i].op;
-	for (size_t i = 0; i < f->sizes.n && f->sizes.v[i].op <= end; i++) {
-		const struct size *s = &f->sizes.v[i];
-
-		if (s->op <= since)
-			floor = s->size;
-		else if (size >= s->from && size <= s->size)
+	for (size_t i = 0; i < f->sizes.n && f->sizes.v[i].op <= whole; i++)
+		floor = f->sizes.v[i];
+	floor.from = floor.size;
+	ok = is_size(f, &floor, size, op);
+	for (size_t i = 0; i < f->sizes.n && f->sizes.v[i].op <= end; i++)
+		if (f->sizes.v[i].op > whole && is_size(f, &f->sizes.v[i], size, op))
 			ok = true;
-	}
-	if (size == floor)
-		ok = true;
 	if (!ok) {
 		if (say)
-			wrong(SIZE, "%s (file %u) has %llu bytes; operation %u promised %llu", path, id, (unsigned long long)size,
-			      since, (unsigned long long)floor);
+			wrong(SIZE, "%s (file %u) has %llu bytes; operation %u promised %llu",
+			      path, id, (unsigned long long)size, whole,
+			      (unsigned long long)floor.size);
 		return false;
 	}
 	for (uint64_t s = 0; s * SECTOR < got; s++) {
@@ -736,7 +774,8 @@ static bool is_file(uint32_t id, const char *path, uint64_t size, size_t got, ui
 		for (size_t k = 0; k < f->ranges.n && f->ranges.v[k].op <= op; k++) {
 			const struct range *r = &f->ranges.v[k];
 
-			if (r->op > promised && s * SECTOR >= r->off && s * SECTOR < r->off + r->len)
+			if (r->op > promised && s * SECTOR >= r->off &&
+			    s * SECTOR < r->off + r->len)
 				promised = r->op;
 		}
 		for (; i < n && v[i].op <= promised; i++)
@@ -749,12 +788,14 @@ static bool is_file(uint32_t id, const char *path, uint64_t size, size_t got, ui
 		if (bad++ || !say)
 			continue;
 		foreign = !zeroes(data, len) && ((const struct stamp *)data)->file != id;
-		wrong(foreign ? FOREIGN : DATA, "sector %llu of %s (file %u) holds %s; operation %u promised what %s%u %s",
-		      (unsigned long long)s, path, id, describe(data, len), promised, "operation ", first->stamp,
-		      first->stamp ? "wrote" : "had left: zeroes");
+		wrong(foreign ? FOREIGN : DATA,
+		      "sector %llu of %s (file %u) holds %s; promised by operation %u: %s%.0u",
+		      (unsigned long long)s, path, id, describe(data, len), promised,
+		      first->stamp ? "as of operation " : "zeroes", first->stamp);
 	}
 	if (bad > 1 && say && violations <= tell)
-		printf("%s: and %llu more sectors of it\n", where, (unsigned long long)bad - 1);
+		printf("%s: and %llu more sectors of it\n", where,
+		       (unsigned long long)bad - 1);
 	return !bad;
 }
 
@@ -811,15 +852,16 @@ static void check_files(uint32_t op, uint32_t end)
 			at = n->history.v[k].file;
 		/* Which files it may lead to. */
 		for (;; k++) {
-			if (at && files.v[at].ino == s->ino && files.v[at].dir == s->dir && ncould < 64)
+			if (at && files.v[at].ino == s->ino && files.v[at].dir == s->dir &&
+			    ncould < 64)
 				could[ncould++] = at;
 			if (k >= n->history.n || n->history.v[k].op > end)
 				break;
 			at = n->history.v[k].file;
 		}
 		if (!ncould) {
-			wrong(NAMES, "%s leads to inode %llu, which is not what it led to after operation %u, nor since", s->path,
-			      (unsigned long long)s->ino, since);
+			wrong(NAMES, "%s leads to inode %llu, not after operation %u, nor since",
+			      s->path, (unsigned long long)s->ino, since);
 			continue;
 		}
 		if (s->dir || !read_file(s, &got))
@@ -845,7 +887,8 @@ static void check_files(uint32_t op, uint32_t end)
 		for (may = !at; k < n->history.n && n->history.v[k].op <= end; k++)
 			may = may || !n->history.v[k].file;
 		if (!may)
-			wrong(NAMES, "%s (file %u) is not there; operation %u promised it", n->path, at, since);
+			wrong(NAMES, "%s (file %u) is not there; operation %u promised it",
+			      n->path, at, since);
 	}
 	free(there);
 	if (ordered) {
@@ -854,7 +897,8 @@ static void check_files(uint32_t op, uint32_t end)
 		for (k = floor; k <= end && states.v[k] != hash; k++)
 			;
 		if (k > end)
-			wrong(ORDER, "the names are not those after any operation from %u to %u", floor, end);
+			wrong(ORDER, "the names are not those after any operation from %u to %u",
+			      floor, end);
 	}
 }
 
@@ -912,12 +956,12 @@ static void print_counts(const char *what, const unsigned long *count)
 
 int main(int argc, char **argv)
 {
-	unsigned long variants = 0, random_cuts = 0, share = 0, shares = 1, chosen = 0, cuts = 0, bad = 0;
+	unsigned long random_cuts = 0, share = 0, shares = 1, chosen = 0, cuts = 0, bad = 0;
 	uint64_t seed = 1, random, stream = 0;
 	bool keep = false;
 	uint32_t first_op = 0;
 	long only = -1;
-	unsigned int only_variant = 0;
+	unsigned int only_variant = 0, variants = 0;
 	size_t from = 0;
 	unsigned int *at;
 	int c, fd;
@@ -925,7 +969,7 @@ int main(int argc, char **argv)
 	while ((c = getopt(argc, argv, "t:a:n:s:c:j:T:f:b:pdrkv:")) != -1) {
 		switch (c) {
 		case 't': type = optarg; break;
-		case 'a': variants = strtoul(optarg, NULL, 0); break;
+		case 'a': variants = (unsigned int)strtoul(optarg, NULL, 0); break;
 		case 'n': random_cuts = strtoul(optarg, NULL, 0); break;
 		case 's': seed = strtoull(optarg, NULL, 0); break;
 		case 'c':
@@ -933,13 +977,14 @@ int main(int argc, char **argv)
 				return 2;
 			break;
 		case 'j':
-			if (sscanf(optarg, "%lu/%lu", &share, &shares) != 2 || !share || share > shares)
+			if (sscanf(optarg, "%lu/%lu", &share, &shares) != 2 || !share ||
+			    share > shares)
 				return 2;
 			share--;
 			break;
 		case 'T': tear = parse_size(optarg); break;
 		case 'p': ordered = true; break;
-		case 'd': nodatanames = true; break;
+		case 'd': less = true; break;
 		case 'b': first_op = (uint32_t)strtoul(optarg, NULL, 0); break;
 		case 'k': keep = true; break;
 		case 'r': fsck_replays = true; break;
@@ -995,7 +1040,8 @@ int main(int argc, char **argv)
 
 	for (size_t n = 0; n < writes.n; n++) {
 		const struct write *w = &writes.v[n];
-		unsigned int first = random_cuts ? 1 : 0, behind = random_cuts ? at[n] + 1 : (unsigned int)variants + 1;
+		unsigned int first = random_cuts ? 1 : 0;
+		unsigned int behind = 1 + (random_cuts ? at[n] : variants);
 		uint64_t outcomes[64];
 		unsigned int noutcomes = 0;
 
@@ -1020,11 +1066,12 @@ int main(int argc, char **argv)
 				printf("%u\n", w->op);
 				return 0;
 			}
-			snprintf(where, sizeof(where), "cut %zu.%u, after operation %u", n, v, w->op);
+			snprintf(where, sizeof(where), "cut %zu.%u, after operation %u", n, v,
+				 w->op);
 			now = NULL;
 			for (size_t i = 0; i < parts.n && parts.v[i].op <= w->op; i++)
 				now = &parts.v[i];
-			if (!check_image(w->op, fsck_every && (only >= 0 || cuts % fsck_every == 0)))
+			if (!check_image(w->op, fsck_every && (only >= 0 || !(cuts % fsck_every))))
 				bad++;
 			cuts++;
 		}
@@ -1043,9 +1090,14 @@ int main(int argc, char **argv)
 		for (size_t i = 0; i < parts.n; i++)
 			print_counts(parts.v[i].name, parts.v[i].counts);
 	}
-	/* The same operations need not become the same writes; then a cut of the same number is another one. */
+	/*
+	 * The same operations need not become the same writes; then a cut of the same number is
+	 * another one.
+	 */
 	for (size_t n = 0; n < writes.n; n++)
-		stream = mix(stream * 31 + writes.v[n].off + (writes.v[n].len << 40) + writes.v[n].flags);
-	printf("%lu cuts in %zu writes, %lu of them bad, stream %08x\n", cuts, writes.n, bad, (uint32_t)stream);
+		stream = mix(stream * 31 + writes.v[n].off + (writes.v[n].len << 40) +
+			     writes.v[n].flags);
+	printf("%lu cuts in %zu writes, %lu of them bad, stream %08x, log ends at %llu\n", cuts,
+	       writes.n, bad, (uint32_t)stream, (unsigned long long)log_end);
 	return violations ? 1 : 0;
 }

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What cutwork and cutcheck agree on: how data is stamped, what a line of the record means, and what a tree of names
- * looks like after it.
+ * What cutwork and cutcheck agree on: how data is stamped, what a line of the record means, and
+ * what a tree of names looks like after it.
  *
- * Each sector of file data is stamped with the file that it was written to, the operation that wrote it, and its place.
- * A sector is what a device writes all of or nothing of, so each can be told from any other version of itself and from
- * those of other files.
+ * Each sector of file data is stamped with the file that it was written to, the operation that
+ * wrote it, and its place. A sector is what a device writes all of or nothing of, so each can be
+ * told from any other version of itself and from those of other files.
  */
 #ifndef TOYFS_TESTS_CUTS_H
 #define TOYFS_TESTS_CUTS_H
@@ -60,7 +60,10 @@ static UNUSED struct entry *tree_entry(struct tree *t, uint32_t dir, const char 
 	return NULL;
 }
 
-/* The directory that `path`, relative to the root, is in; its last name is left in `name`. 0: there is none. */
+/*
+ * The directory that `path`, relative to the root, is in; its last name is left in `name`. 0:
+ * there is none.
+ */
 static UNUSED uint32_t tree_parent(struct tree *t, const char *path, char name[NAME_MAX_])
 {
 	uint32_t dir = ROOT_ID;

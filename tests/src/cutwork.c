@@ -4,13 +4,13 @@
  *
  *	cutwork [-d NAME] [-m MODE] [-s SEED] [-n OPS] RECORD DIR [CASE...]
  *
- * DIR is where the file system is mounted, on the dm-log-writes target NAME. After each operation there is a line in RECORD,
- * which belongs on another file system, and a mark with the number of the line in the target's log: what was
- * promised by then must be there after a cut behind the mark. cutcheck reads both. MODE says what the mount promises by
- * itself: sync, or dirsync.
+ * DIR is where the file system is mounted, on the dm-log-writes target NAME. After each operation
+ * there is a line in RECORD, which belongs on another file system, and a mark with the number of
+ * the line in the target's log: what was promised by then must be there after a cut behind the
+ * mark. cutcheck reads both. MODE says what the mount promises by itself: sync, or dirsync.
  *
- * Without CASE: OPS random operations that SEED determines. Otherwise these (all: every one in turn); their names are
- * those of the functions below.
+ * Without CASE: OPS random operations that SEED determines. Otherwise these (all: every one in
+ * turn); their names are those of the functions below.
  */
 #include "cuts.h"
 
@@ -56,7 +56,7 @@ static void mark(const char *text)
 	m.head.data_start = offsetof(typeof(m), msg);
 	snprintf(m.head.name, sizeof(m.head.name), "%s", target);
 	/* Behind the sector number, which has no padding after it. */
-	snprintf((char *)&m + offsetof(typeof(m), msg) + offsetof(struct dm_target_msg, message), sizeof(m.text),
+	snprintf((char *)&m.msg + offsetof(struct dm_target_msg, message), sizeof(m.text),
 		 "mark %s", text);
 	if (ioctl(control, DM_TARGET_MSG, &m))
 		die("mark %s", text);
@@ -158,21 +158,25 @@ static void do_link(const char *from, const char *to)
 }
 
 /*
- * Writes a range of whole sectors, of which only the last may end within one, and only at the end of the file. `how`: b
- * through the cache, d directly, m by a mapping; B and D with O_DSYNC.
+ * Writes a range of whole sectors, of which only the last may end within one, and only at the end
+ * of the file. `how`: b through the cache, d directly, m by a mapping; B and D with O_DSYNC.
  */
 static void do_write(uint32_t id, uint64_t off, uint64_t len, char how)
 {
 	struct file *f = &files[id];
-	int flags = O_RDWR | (strchr("dD", how) ? O_DIRECT : 0) | (strchr("BD", how) ? O_DSYNC : 0);
+	int flags = O_RDWR, fd = f->fd;
 	char path[64];
-	int fd = f->fd;
+
+	if (strchr("dD", how))
+		flags |= O_DIRECT;
+	if (strchr("BD", how))
+		flags |= O_DSYNC;
 
 	for (uint64_t at = 0; at < len; at += SECTOR)
 		stamp_fill(buf + at, id, op + 1, (off + at) / SECTOR);
 	if (how == 'm') {
-		unsigned char *map = mmap(NULL, off % PAGE + len, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
-					  (off_t)(off - off % PAGE));
+		unsigned char *map = mmap(NULL, off % PAGE + len, PROT_READ | PROT_WRITE,
+					  MAP_SHARED, fd, (off_t)(off - off % PAGE));
 
 		if (map == MAP_FAILED)
 			die("mmap");
@@ -244,7 +248,8 @@ static void do_sync(void)
 /* Nothing is promised, but data is on its way. */
 static void do_start(uint32_t id)
 {
-	if (sync_file_range(files[id].fd, 0, 0, SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER))
+	if (sync_file_range(files[id].fd, 0, 0,
+			    SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER))
 		die("sync_file_range");
 	done("start %u", id);
 }
@@ -359,7 +364,10 @@ static void c_links(void)
 	do_write(a, 0, PAGE, 'D');
 }
 
-/* Direct writes of O_DSYNC, which need no more than FUA where the blocks are there; and through the cache. */
+/*
+ * Direct writes of O_DSYNC, which need no more than FUA where the blocks are there; and through
+ * the cache.
+ */
 static void c_dsync(void)
 {
 	uint32_t a = made("dsync/a", 8 * PAGE, 'b');
@@ -448,8 +456,9 @@ static const struct {
 	const char *name;
 	void (*run)(void);
 } cases[] = {
-	{ "newdir", c_newdir },	{ "given", c_given },	{ "over", c_over },	{ "orphan", c_orphan },
-	{ "links", c_links },	{ "dsync", c_dsync },	{ "extend", c_extend },	{ "names", c_names },
+	{ "newdir", c_newdir }, { "given", c_given }, { "over", c_over },
+	{ "orphan", c_orphan }, { "links", c_links }, { "dsync", c_dsync },
+	{ "extend", c_extend }, { "names", c_names },
 	{ "nothing", c_nothing },
 };
 
@@ -509,7 +518,8 @@ static void place(char path[PATH_MAX_])
 			path[0] = 0;
 	}
 	/* Few, so that they meet again. */
-	snprintf(path + strlen(path), PATH_MAX_ - strlen(path), "%s%u", below(8) ? "n" : "aLongerNameThanTheOthersHaveIt", below(12));
+	snprintf(path + strlen(path), PATH_MAX_ - strlen(path), "%s%u",
+		 below(8) ? "n" : "aLongerNameThanTheOthersHaveIt", below(12));
 }
 
 static bool dir_empty(uint32_t dir)
@@ -654,7 +664,8 @@ int main(int argc, char **argv)
 		}
 	}
 	if (argc - optind < 2) {
-		fprintf(stderr, "usage: cutwork [-d NAME] [-m MODE] [-s SEED] [-n OPS] RECORD DIR [CASE...]\n");
+		fprintf(stderr, "usage: cutwork [-d NAME] [-m MODE] [-s SEED] [-n OPS] RECORD DIR"
+			" [CASE...]\n");
 		return 2;
 	}
 	record = fopen(argv[optind], "w");
@@ -668,7 +679,8 @@ int main(int argc, char **argv)
 	if (chdir(argv[optind + 1]) || stat(".", &st))
 		die("%s", argv[optind + 1]);
 	buf = xalloc(2 * SIZE_MAX_);
-	files[ROOT_ID] = (struct file) { .fd = xopen(".", O_RDONLY | O_DIRECTORY), .dir = true, .names = 1 };
+	files[ROOT_ID] = (struct file) { .dir = true, .names = 1 };
+	files[ROOT_ID].fd = xopen(".", O_RDONLY | O_DIRECTORY);
 	fprintf(record, "0 mode %s %llu\n", mode, (unsigned long long)st.st_ino);
 	mark("0");
 	if (argc - optind > 2) {

@@ -91,6 +91,20 @@ out_dir() { # ARCH CONFIG
 # kernel_id KDIR: changes when that kernel is built anew.
 kernel_id() { echo "$1 $(stat -c %Y "$1/Module.symvers" 2>/dev/null) $(cat "$1/complete" 2>/dev/null)"; }
 
+# state_of DIR: changes when somebody works on the source in DIR: git's commit and what differs from it; without git,
+# names, sizes and times of all files.
+state_of() {
+	if [ "$(git -C "$1" rev-parse --show-toplevel 2>/dev/null)" = "$1" ] && git -C "$1" rev-parse -q --verify HEAD >/dev/null; then
+		{
+			git -C "$1" rev-parse HEAD
+			git -C "$1" diff --no-ext-diff --binary HEAD
+			git -C "$1" ls-files -z --others --exclude-standard | (cd "$1" && xargs -0r sha256sum)
+		} | hash
+	else
+		find "$1" -name .git -prune -o -type f -printf '%P %s %T@\n' | LC_ALL=C sort | hash
+	fi
+}
+
 # old: what is in the cache and no checkout uses. A checkout names itself and its kernels in its output folders.
 old() {
 	local entry at used=() kdir
@@ -109,7 +123,9 @@ old() {
 			[ ! -e "$at" ] || { kdir=$(cut -d ' ' -f 1 "$at"); used+=("$kdir" "$(readlink -f "$kdir/source" ||:)"); }
 		done
 	done
-	for entry in "$CACHE"/{kernel-*,toolchain-*,source-*,new-tree.*,new-source.*,log/*}; do
+	# Nobody names these; who uses one touches it.
+	find "$CACHE" -maxdepth 1 \( -name 'beside-*' -o -name 'xfstests-*' -o -name 'peers-*' \) -mtime +30
+	for entry in "$CACHE"/{kernel-*,toolchain-*,source-*,new-*,log/*}; do
 		[ -e "$entry" ] || continue
 		case $entry in
 		# Still being built, or not yet used by a module.
@@ -250,7 +266,8 @@ bind() {
 	[ "${2:-}" != ro ] || mount -o remount,bind,ro "$at"
 }
 
-# assemble: a root file system in $ROOT: the tree's folders read-only, everything else empty and in memory.
+# assemble: a root file system in $ROOT: the tree's folders read-only, with those of $TOYFS_BESIDE (scripts/beside) laid
+# over them, everything else empty and in memory.
 assemble() {
 	local tree entry
 	tree=$(tree_dir)
@@ -264,7 +281,12 @@ assemble() {
 				cp -P "$entry" "$ROOT"
 			else
 				mkdir "$ROOT/${entry##*/}"
-				mount --bind "$entry" "$ROOT/${entry##*/}"
+				if [ -n "${TOYFS_BESIDE:-}" ] && [ -d "$TOYFS_BESIDE/${entry##*/}" ]; then
+					mount -t overlay -o "lowerdir=$TOYFS_BESIDE/${entry##*/}:$entry" toyfs "$ROOT/${entry##*/}" ||
+						die "no overlay of $TOYFS_BESIDE and the tree can be mounted here"
+				else
+					mount --bind "$entry" "$ROOT/${entry##*/}"
+				fi
 				mount -o remount,bind,ro "$ROOT/${entry##*/}"
 			fi
 			;;

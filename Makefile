@@ -5,6 +5,8 @@
 # fstests runs on both kernels unless one was asked for.
 FSTESTS_VM := $(VM)
 export FSTESTS_VM
+# xfstests runs without debugging unless that was asked for.
+XFSTESTS_CONFIG := $(or $(CONFIG),release)
 VM	?= um
 CONFIG	?= debug
 export VM
@@ -13,7 +15,7 @@ MAKEFLAGS += --no-print-directory
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := modules
-.PHONY: help modules modules_install install uninstall clean distclean demo check kunit fstests model bench soak shell mutants peers rustdoc rust-analyzer FORCE
+.PHONY: help modules modules_install install uninstall clean distclean demo check kunit fstests xfstests model bench soak shell mutants peers rustdoc rust-analyzer FORCE
 
 ifdef KDIR
 # A kernel of one's own: as any out-of-tree module, in this directory unless MO= names another.
@@ -53,6 +55,8 @@ kunit:
 	@scripts/kunit $(VM)
 fstests:
 	@scripts/fstests
+xfstests:
+	@CONFIG='$(XFSTESTS_CONFIG)' scripts/xfstests '$(XFSTESTS)' $(ARGS)
 model:
 	@scripts/model
 mutants:

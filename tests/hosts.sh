@@ -106,6 +106,17 @@ says "apt in use for a while (stops in our mmdebstrap)" . 15 scripts/toolchain t
 tally "it waited, and went on" [ -s "$dir/mmdebstrap" ]
 path=
 
+# --- Somebody's xfstests ---
+fresh
+says "make xfstests without a checkout" "^make: " 2 make xfstests
+tally "it said what it wants" grep -q "make xfstests XFSTESTS=DIR" "$dir/out"
+says "xfstests in a folder that has none" "empty is no checkout of xfstests" 1 scripts/xfstests "$dir/empty"
+mkdir -p "$dir/x/tests/generic"
+program check ''
+cp "$dir/bin/check" "$dir/x"
+says "xfstests with an unknown strategy" "SELFDIO is buffered or error" 1 env SELFDIO=no scripts/xfstests "$dir/x"
+says "xfstests with half an hour" "HOURS and MINUTES are whole numbers" 1 env HOURS=0.5 scripts/xfstests "$dir/x"
+
 # --- Namespaces ---
 fresh
 with_tree

@@ -254,10 +254,10 @@ k=$dir/k
 mkdir -p "$k"
 says "make install KDIR= before the build" "^make: " 2 make KDIR="$k" MO="$dir/empty" DESTDIR="$dir/root" install
 tally "it said what comes first" grep -q "^install: no mkfs.toyfs in $dir/empty. First: make KDIR=$k MO=$dir/empty$" "$dir/out"
-for tool in mkfs fsck; do program $tool.toyfs 'echo "version GLIBC_2.99 not found" >&2; exit 1'; done
+for tool in mkfs fsck dump; do program $tool.toyfs 'echo "version GLIBC_2.99 not found" >&2; exit 1'; done
 says "make install KDIR= of programs that do not run here" "^make: " 2 make KDIR="$k" MO="$dir/bin" PREFIX="$dir/root" install
 tally "it said what helps" grep -q "was built for another machine (version GLIBC_2.99 not found): make install without KDIR=" "$dir/out"
-for tool in mkfs fsck; do program $tool.toyfs ''; done
+for tool in mkfs fsck dump; do program $tool.toyfs ''; done
 touch "$dir/file"
 says "make install to where nothing can be written" "^make: " 3 make KDIR="$k" MO="$dir/bin" PREFIX="$dir/file" install
 tally "it said what helps" grep -q "cannot be made: as root, or with DESTDIR=" "$dir/out"
@@ -324,8 +324,8 @@ installed() { # FILES
 	[ "$(cat "$dir/found")" = "$1" ]
 }
 make DESTDIR="$dir/root" install >"$dir/out" 2>&1 &&
-	"$dir/root/usr/sbin/mkfs.toyfs" -q "$dir/image" 1M && "$dir/root/usr/sbin/fsck.toyfs" -q "$dir/image" &&
-	installed "./usr/sbin/fsck.toyfs ./usr/sbin/mkfs.toyfs ./usr/share/man/man5/toyfs.5 ./usr/share/man/man8/fsck.toyfs.8 ./usr/share/man/man8/mkfs.toyfs.8"
+	"$dir/root/usr/sbin/mkfs.toyfs" -q "$dir/image" 8M && "$dir/root/usr/sbin/fsck.toyfs" -q "$dir/image" &&
+	installed "./usr/sbin/dump.toyfs ./usr/sbin/fsck.toyfs ./usr/sbin/mkfs.toyfs ./usr/share/man/man5/toyfs.5 ./usr/share/man/man8/dump.toyfs.8 ./usr/share/man/man8/fsck.toyfs.8 ./usr/share/man/man8/mkfs.toyfs.8"
 tally "make install" [ $? = 0 ]
 make DESTDIR="$dir/root" uninstall >"$dir/out" 2>&1 && installed ""
 tally "make uninstall" [ $? = 0 ]

@@ -1,11 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Tests of the on-disk format, the replay of its journal, mkfs.toyfs and fsck.toyfs, on the host: no kernel and no root needed.
+# Tests of the on-disk format, the replay of its journal, and mkfs.toyfs, fsck.toyfs and dump.toyfs, on the host: no kernel and no root needed.
 #
 #	tests/format/run.sh [DIR]
 #
-# DIR holds mkfs.toyfs and fsck.toyfs; without it they are compiled here. $RUSTC names the compiler.
+# DIR holds mkfs.toyfs, fsck.toyfs and dump.toyfs; without it they are compiled here. $RUSTC names the compiler.
 # Prints a line for each group and ends with "N passed, M failed, 0 skipped".
 set -u
 export LC_ALL=C
@@ -151,7 +151,7 @@ repair()
 	expect 0 'clean$' fsck.toyfs -p img && cmp img bad || return
 	expect 1 'repaired, 1/' fsck.toyfs -fp img && cmp img good || return
 	# What could lose something is left, and the mark says so.
-	patch img $((4096 * 84 + 4096 * 1024 + 100)) x && cp img bad || return
+	patch img $((4096 * 1060 + 100)) x && cp img bad || return
 	expect 4 'not repaired' fsck.toyfs -fa img && expect 4 'marked as having errors' fsck.toyfs -n img || return
 	expect 1 'damaged: empty it' fsck.toyfs -y img && cmp img good || return
 	cp bad img
@@ -257,6 +257,36 @@ damage()
 	expect 4 'no root directory' fsck.toyfs -n img && expect 4 '3 errors, 0/' fsck.toyfs -q img
 }
 
+# What dump.toyfs prints of a new file system, and of one that is damaged.
+dump()
+{
+	local what
+	rm -f img
+	mkfs.toyfs -q -L name img 8M && cp img good || return
+	expect 0 '^label: name$' dump.toyfs img && expect 0 '^journal: 36+1024$' dump.toyfs img super &&
+		expect 0 'the log is empty$' dump.toyfs img journal && expect 0 '^mode: 40755, a directory$' dump.toyfs img inode 1 &&
+		expect 0 '^  0+1 at 1060$' dump.toyfs img inode 1 && expect 0 '^inode 2: free$' dump.toyfs img inode 2 &&
+		expect 0 '^0+2$' dump.toyfs img bitmap inode && expect 0 '^2047+1$' dump.toyfs img bitmap block &&
+		[ -z "$(dump.toyfs img bitmap orphan)" ] && [ -z "$(dump.toyfs img dir 1)" ] &&
+		expect 0 '^directory block of inode 1$' dump.toyfs img block 1060 &&
+		expect 0 '^400  74 6f 79 66 73 0d 0a 1a .*toyfs...' dump.toyfs img block 0 || return
+	expect 0 Usage dump.toyfs -h && expect 1 'no device' dump.toyfs && expect 1 'unknown: foo 1' dump.toyfs img foo 1 &&
+		expect 1 'bad number' dump.toyfs img inode x && expect 1 'does not exist' dump.toyfs img inode 9999 &&
+		expect 1 'does not exist' dump.toyfs img block 2048 && expect 1 'unknown option' dump.toyfs -x img &&
+		expect 1 'bad inode magic' dump.toyfs img dir 2 && expect 1 'no toyfs superblock' dump.toyfs /bin/sh || return
+	patch img 1100 x && expect 1 'wrong: superblock: damaged, this is its copy' dump.toyfs img || return
+	cp good img
+	patch img $((1060 * 4096 + 100)) x && expect 1 'wrong: block 1060: bad' dump.toyfs img dir 1 || return
+	# Nonsense in place of everything is printed, or refused.
+	for what in journal 'inode 1' 'dir 1' 'block 84' 'bitmap block'; do
+		head -c $((1060 * 4096)) /dev/urandom | dd of=img bs=4096 seek=1 conv=notrunc status=none
+		# shellcheck disable=SC2086
+		timeout 20 dump.toyfs img $what >out 2>&1
+		[ $? -le 1 ] || { cat out; return 1; }
+	done
+	cmp -n 4096 img good
+}
+
 tally "format: crates" crates
 tally "format: logic" logic
 tally "format: replay of the journal" replay
@@ -266,5 +296,5 @@ if [ -z "$tools" ]; then
 	tools=$tmp/bin
 fi
 PATH=$tools:$PATH
-for group in sizes arguments interrupted reproducible signatures damage repair; do tally "format: $group" $group; done
+for group in sizes arguments interrupted reproducible signatures damage repair dump; do tally "format: $group" $group; done
 tallied

@@ -9,7 +9,7 @@
 //! Not through `SB_RDONLY`: setting that behind the back of `s_umount` confuses freezing, and sync(2) and
 //! syncfs(2) take a read-only file system for one that has nothing to report.
 
-use super::{block::BlockIo, options::OnError, SuperBlock};
+use super::{block::BlockIo, extent::REMOVED_AT_ONCE, options::OnError, SuperBlock};
 use crate::vfs::{self, AtomicTid, BlockDevice, ErrorCursor, Handle, Journal, RateLimit, Tid};
 use core::{cell::Cell, convert::Infallible, fmt};
 use kernel::{
@@ -190,10 +190,10 @@ impl Credits {
     pub(super) const MAP: Self = Self::new(14, 8);
 
     /// As many extents as [`ExtentMap::remove_some`](super::extent::ExtentMap::remove_some) takes away, and the inode with
-    /// them.
+    /// them. As many blocks of a directory are revoked.
     pub(super) const FREE: Self = Self::new(
-        Self::MAP.blocks + super::extent::REMOVED_AT_ONCE as u32 + 2,
-        Self::MAP.revokes,
+        Self::MAP.blocks + REMOVED_AT_ONCE as u32 + 2,
+        Self::MAP.revokes + REMOVED_AT_ONCE as u32,
     );
 
     /// A change of names: two directories, one of which may get another block, of a link each; two files or directories more, and the bitmaps of inodes and orphans.

@@ -5,7 +5,7 @@
 use super::{
     block::{corrupt, BlockIo},
     errors::{Change, Credits},
-    extent::{ExtentMap, Mapping, Published},
+    extent::{ExtentMap, Mapping, Published, REMOVED_AT_ONCE},
     Inode, InodeRef, LockedInode, SuperBlock,
 };
 use crate::{
@@ -24,7 +24,7 @@ use kernel::{
         Mutex, MutexGuard,
     },
 };
-use toyfs_format::{self as format, Time, INODE_SIZE};
+use toyfs_format::{self as format, Extent, Time, INODE_SIZE};
 
 /// 512-byte sectors in a block.
 const SECTORS: u64 = (format::BLOCK_SIZE / 512) as u64;
@@ -339,7 +339,22 @@ impl InodeData {
         let data = inode.super_block().data();
         let mut map = inode.data().lock_map();
         let mut allocator = data.allocator.lock();
-        let more = map.extents.remove_some(io, &mut allocator, 0, u64::MAX)?;
+        let mut first = 0;
+        if inode.is_dir() {
+            // The blocks are metadata.
+            let end = map.extents.iter().last().map_or(0, Extent::end);
+            first = end.saturating_sub(REMOVED_AT_ONCE);
+            for block in first..end {
+                if let Mapping::Mapped { disk, .. } = map.extents.lookup(block) {
+                    io.revoke(disk)?;
+                }
+            }
+        }
+        // So few that none of what was revoked is left.
+        let more = map
+            .extents
+            .remove_some(io, &mut allocator, first, u64::MAX)?
+            || first > 0;
         if !more {
             allocator.free_inode(io, inode.ino())?;
             allocator.set_orphan(io, inode.ino(), false)?;

@@ -73,6 +73,12 @@ pub(crate) fn run<S: Storage>(
     talk: &mut dyn Dialogue,
 ) -> Result<Verdict, Failure> {
     let (sb, damage) = find_super(disk, &mut |_| {})?;
+    let mut wish = wish;
+    if damage > 0 && wish.mode != Mode::Nothing && !may_restore(&Overlay::new(disk), &sb) {
+        // Another file system, perhaps, which has left the copy alone: not even the journal is touched.
+        talk.say("superblock: something else is in its place, so nothing is changed");
+        wish.mode = Mode::Nothing;
+    }
     let clean = sb.state == State::Clean && damage == 0 && nothing_to_replay(disk, &sb);
     if wish.mode == Mode::Safe && clean && !wish.force {
         return Ok(Verdict::Skipped);
@@ -222,12 +228,8 @@ fn mend<S: Storage>(
 
 /// One pass of repairs. Returns whether anything was written.
 fn pass<S: Storage>(disk: &S, mode: Mode, talk: &mut dyn Dialogue) -> Result<bool, Failure> {
-    let (sb, damage) = find_super(disk, &mut |_| {})?;
+    let (sb, _) = find_super(disk, &mut |_| {})?;
     let mut overlay = Overlay::new(disk);
-    if damage > 0 && !may_restore(&overlay, &sb) {
-        talk.say("superblock: something else is in its place, which stays");
-        return Ok(false);
-    }
     let Outcome { done, declined } = repair(&mut overlay, sb, mode, talk).map_err(unusable)?;
     if mode == Mode::Safe && declined > 0 {
         talk.say(

@@ -143,8 +143,10 @@ impl Dump {
 
     fn journal(&mut self) -> Result<(), String> {
         let region = self.sb.journal;
+        let mut seed = self.sb.seed();
         match Super::parse(&self.read(region.start)?, region.len) {
             Ok(sb) => {
+                seed = sb.seed();
                 self.line(format_args!("uuid: {}", format_uuid(&sb.uuid)));
                 self.line(format_args!(
                     "blocks: {}, the first of the log is {}",
@@ -163,30 +165,29 @@ impl Dump {
         for i in 1..region.len {
             let block = self.read(region.start + i)?;
             if let Some((kind, sequence)) = journal::header(&block) {
-                self.log_block(i, &block, kind, sequence);
+                self.log_block(i, &block, (kind, sequence), seed);
             }
         }
         Ok(())
     }
 
-    fn log_block(&mut self, i: u64, block: &[u8], kind: Kind, sequence: u32) {
-        let seed = self.sb.seed();
+    fn log_block(&mut self, i: u64, block: &[u8], (kind, sequence): (Kind, u32), seed: u32) {
         let list = |blocks: &mut dyn Iterator<Item = u64>| {
-            blocks.map(|b| format!(" {b}")).collect::<String>()
+            blocks.map(|b| b.to_string()).collect::<Vec<_>>().join(" ")
         };
         let (sound, what) = match kind {
             Kind::Descriptor => {
                 let blocks = list(&mut journal::tags(block).map(|tag| tag.block));
                 (
                     journal::tail_ok(block, seed),
-                    format!("descriptor, blocks{blocks}"),
+                    format!("descriptor, blocks {blocks}"),
                 )
             }
             Kind::Revoke => {
                 let blocks = list(&mut journal::revoked(block).into_iter().flatten());
                 (
                     journal::tail_ok(block, seed),
-                    format!("revoke, blocks{blocks}"),
+                    format!("revoke, blocks {blocks}"),
                 )
             }
             Kind::Commit => (
@@ -353,6 +354,11 @@ impl Dump {
             .into_iter()
             .find(|(_, r)| (r.start..r.end()).contains(&block))
             .map_or("outside all regions", |(name, _)| name);
+        let place = match block {
+            0 => "superblock",
+            _ if block == sb.backup => "copy of the superblock",
+            _ => place,
+        };
         self.line(format_args!("block {block}: {place}"));
         if sb.is_data(block, 1) {
             let used = self.bit(sb.block_bitmap, block)?;
@@ -385,7 +391,7 @@ impl Dump {
             if before.replace(line) == Some(line) {
                 continue;
             }
-            let hex: String = line.iter().map(|b| format!(" {b:02x}")).collect();
+            let hex: Vec<String> = line.iter().map(|b| format!("{b:02x}")).collect();
             let text: String = line
                 .iter()
                 .map(|&b| {
@@ -396,7 +402,7 @@ impl Dump {
                     }
                 })
                 .collect();
-            self.line(format_args!("{:03x} {hex}  {text}", i * 16));
+            self.line(format_args!("{:03x}  {}  {text}", i * 16, hex.join(" ")));
         }
     }
 

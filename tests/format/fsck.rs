@@ -380,6 +380,7 @@ pub(crate) fn cases() -> &'static [(&'static str, Damage)] {
             put64(i.raw_inode(DIR), 160, 1);
             put64(i.raw_inode(DIR), 40, 3 * 4096);
         }),
+        ("hole in directory", |i| put64(i.raw_inode(DIR), 160, 1)),
         ("unwritten blocks in directory", |i| {
             put32(i.raw_inode(DIR), 180, 1);
         }),

@@ -6,8 +6,10 @@
 #include <linux/blkdev.h>
 #include <linux/buffer_head.h>
 #include <linux/debugfs.h>
+#include <linux/filelock.h>
 #include <linux/fs_context.h>
 #include <linux/jbd2.h>
+#include <linux/kdev_t.h>
 #include <linux/mm.h>
 #include <linux/panic.h>
 #include <linux/random.h>
@@ -410,6 +412,47 @@ void vfs_inode_get_times(const struct inode *inode, struct timespec64 *atime,
 void vfs_inode_touch(struct inode *inode)
 {
 	inode_set_mtime_to_ts(inode, inode_set_ctime_current(inode));
+}
+
+void vfs_inode_set_link(struct inode *inode, char *target, u32 len)
+{
+	inode_set_cached_link(inode, target, len);
+}
+
+char *vfs_inode_link(const struct inode *inode, u32 *len)
+{
+	*len = inode->i_linklen;
+	return inode->i_link;
+}
+
+void vfs_inode_set_special(struct inode *inode, u32 rdev)
+{
+	init_special_inode(inode, inode->i_mode, new_decode_dev(rdev));
+}
+
+u32 vfs_inode_rdev(const struct inode *inode)
+{
+	return new_encode_dev(inode->i_rdev);
+}
+
+u32 vfs_new_encode_dev(dev_t dev)
+{
+	return new_encode_dev(dev);
+}
+
+struct dentry *vfs_file_dentry(const struct file *file)
+{
+	return file_dentry(file);
+}
+
+int vfs_finish_open_simple(struct file *file, int error)
+{
+	return finish_open_simple(file, error);
+}
+
+int vfs_generic_setlease(struct file *file, int arg, struct file_lease **lease, void **priv)
+{
+	return generic_setlease(file, arg, lease, priv);
 }
 
 void vfs_inode_set_blocks(struct inode *inode, u64 sectors)

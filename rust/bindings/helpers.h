@@ -15,6 +15,7 @@
 #include <linux/workqueue.h>
 
 struct buffer_head;
+struct file_lease;
 struct fs_context;
 struct iov_iter;
 struct journal_s;
@@ -105,11 +106,19 @@ void vfs_inode_get_times(const struct inode *inode, struct timespec64 *atime,
 			 struct timespec64 *mtime, struct timespec64 *ctime);
 void vfs_inode_touch(struct inode *inode);
 void vfs_inode_set_blocks(struct inode *inode, u64 sectors);
+void vfs_inode_set_link(struct inode *inode, char *target, u32 len);
+char *vfs_inode_link(const struct inode *inode, u32 *len);
+void vfs_inode_set_special(struct inode *inode, u32 rdev);
+u32 vfs_inode_rdev(const struct inode *inode);
+u32 vfs_new_encode_dev(dev_t dev);
 
 /* dentry, directory */
 struct inode *vfs_d_inode(const struct dentry *dentry);
 const char *vfs_dentry_name(const struct dentry *dentry, u32 *len);
 bool vfs_dir_emit(struct dir_context *ctx, const char *name, int len, u64 ino, unsigned int type);
+struct dentry *vfs_file_dentry(const struct file *file);
+int vfs_finish_open_simple(struct file *file, int error);
+int vfs_generic_setlease(struct file *file, int arg, struct file_lease **lease, void **priv);
 bool vfs_dir_emit_dots(struct file *file, struct dir_context *ctx);
 
 /* address_space, folio */

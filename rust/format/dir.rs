@@ -12,7 +12,9 @@
 use super::{
     bytes::{get16, get32, get64, put16, put32, put64},
     checksum::checksum,
-    layout::{Corrupt, BLOCK_SIZE, S_IFDIR, S_IFMT, S_IFREG},
+    layout::{
+        Corrupt, BLOCK_SIZE, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK,
+    },
 };
 
 /// Size of the header of a directory block, hence the offset of the first record.
@@ -31,26 +33,46 @@ const RECORD: usize = 12;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum FileType {
+    /// A FIFO.
+    Fifo = 1,
+    /// A character device.
+    Chr = 2,
     /// A directory.
     Dir = 4,
+    /// A block device.
+    Blk = 6,
     /// A regular file.
     Reg = 8,
+    /// A symbolic link.
+    Lnk = 10,
+    /// A socket.
+    Sock = 12,
 }
 
 impl FileType {
     /// The type for a mode, if there is one.
     pub fn from_mode(mode: u32) -> Option<Self> {
         match mode & S_IFMT {
+            S_IFIFO => Some(Self::Fifo),
+            S_IFCHR => Some(Self::Chr),
             S_IFDIR => Some(Self::Dir),
+            S_IFBLK => Some(Self::Blk),
             S_IFREG => Some(Self::Reg),
+            S_IFLNK => Some(Self::Lnk),
+            S_IFSOCK => Some(Self::Sock),
             _ => None,
         }
     }
 
     fn from_raw(raw: u8) -> Option<Self> {
         match raw {
+            1 => Some(Self::Fifo),
+            2 => Some(Self::Chr),
             4 => Some(Self::Dir),
+            6 => Some(Self::Blk),
             8 => Some(Self::Reg),
+            10 => Some(Self::Lnk),
+            12 => Some(Self::Sock),
             _ => None,
         }
     }

@@ -3,14 +3,15 @@
 //! Inodes.
 
 use super::{
-    bytes::{get32, get64, put32, put64},
+    bytes::{bytes, get32, get64, put, put32, put64},
     checksum::checksum,
     extent::{chain_may_have, Extent},
     layout::{
-        Corrupt, BLOCK_LOG2, BLOCK_SIZE, CRC_OFFSET, EXTENT_SIZE, INLINE_EXTENTS, INODE_SIZE,
-        MAX_BLOCKS, MAX_DIR_BLOCKS, MAX_EXTENTS, MAX_FILE_SIZE, MAX_LINKS, S_IFDIR, S_IFMT,
-        S_IFREG,
+        Corrupt, BLOCK_LOG2, BLOCK_SIZE, CRC_OFFSET, EXTENT_SIZE, INLINE_EXTENTS, INLINE_TARGET,
+        INODE_SIZE, MAX_BLOCKS, MAX_DIR_BLOCKS, MAX_EXTENTS, MAX_FILE_SIZE, MAX_LINKS, S_IFBLK,
+        S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK,
     },
+    symlink::MAX_TARGET,
 };
 
 /// Magic number of an inode.
@@ -33,7 +34,9 @@ pub struct Time {
 /// be 0 (unlinked while open when the machine stopped) and is at most [`MAX_LINKS`], `size` is at most [`MAX_FILE_SIZE`], times
 /// are normalised, `extent_count` is at most [`MAX_EXTENTS`] and may have `chain_len` chain
 /// blocks, `chain_head` is 0 exactly if `chain_len` is, and the inline extents in use are valid,
-/// sorted and disjoint.
+/// sorted and disjoint. Only devices have a device number. What is neither file, directory nor symbolic
+/// link has no size and no extents; a symbolic link has either its target in it, without a zero byte and
+/// `size` bytes long, or one written block at 0; without links and a size it need not have any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Inode {
     /// Its own number.
@@ -60,7 +63,8 @@ pub struct Inode {
     pub ctime: Time,
     /// Creation.
     pub btime: Time,
-    /// Device number of a special file; unused.
+    /// Number of a device, as `new_encode_dev()` makes it: the low 8 bits of the minor one, 12 of the major one, 12 more of the
+    /// minor one.
     pub rdev: u32,
     /// Directories: the directory that holds this one (the root: itself). Otherwise 0.
     pub parent: u64,
@@ -72,7 +76,12 @@ pub struct Inode {
     pub chain_len: u32,
     /// The first extents.
     pub inline: [Extent; INLINE_EXTENTS],
+    /// Symbolic links with a short target: that, padded with zeroes.
+    pub target: Option<[u8; INLINE_TARGET]>,
 }
+
+/// The flag for [`Inode::target`].
+const FLAG_INLINE_TARGET: u32 = 1;
 
 /// Offset of the inline extents in an inode.
 const INODE_EXTENTS: usize = 160;
@@ -86,6 +95,33 @@ impl Inode {
     /// Whether this is a regular file.
     pub fn is_file(&self) -> bool {
         self.mode & S_IFMT == S_IFREG
+    }
+
+    /// Whether this is a symbolic link.
+    pub fn is_symlink(&self) -> bool {
+        self.mode & S_IFMT == S_IFLNK
+    }
+
+    /// Whether this is a character or block device.
+    pub fn is_device(&self) -> bool {
+        matches!(self.mode & S_IFMT, S_IFCHR | S_IFBLK)
+    }
+
+    /// Whether this stands for something that is not on the disk: a device, a FIFO or a socket.
+    pub fn is_special(&self) -> bool {
+        self.is_device() || matches!(self.mode & S_IFMT, S_IFIFO | S_IFSOCK)
+    }
+
+    /// Whether this is a symbolic link that came to nothing before it had a target, and is to be deleted.
+    fn is_unfinished(&self) -> bool {
+        self.is_symlink() && self.nlink == 0 && self.size == 0
+    }
+
+    /// What is in the inode of a symbolic link with this target: nothing if that needs a block.
+    pub fn inline_target(target: &[u8]) -> Option<[u8; INLINE_TARGET]> {
+        let mut padded = [0; INLINE_TARGET];
+        padded.get_mut(..target.len())?.copy_from_slice(target);
+        Some(padded)
     }
 
     /// The inline extents in use.
@@ -106,7 +142,8 @@ impl Inode {
         if get64(raw, 8) != ino {
             return Err(Corrupt("inode of another number"));
         }
-        if get32(raw, 32) != 0 {
+        let flags = get32(raw, 32);
+        if flags & !FLAG_INLINE_TARGET != 0 {
             return Err(Corrupt("unknown inode flag"));
         }
         let time = |sec, nsec| Time {
@@ -132,8 +169,10 @@ impl Inode {
             chain_head: get64(raw, 112),
             chain_len: get32(raw, 120),
             inline: [Extent::default(); INLINE_EXTENTS],
+            target: (flags & FLAG_INLINE_TARGET != 0).then(|| bytes(raw, INODE_EXTENTS)),
         };
-        if inode.mode & !0o177777 != 0 || !(inode.is_dir() || inode.is_file()) {
+        let known = inode.is_dir() || inode.is_file() || inode.is_symlink() || inode.is_special();
+        if inode.mode & !0o177777 != 0 || !known {
             return Err(Corrupt("bad file type"));
         }
         if [inode.atime, inode.mtime, inode.ctime, inode.btime]
@@ -162,6 +201,13 @@ impl Inode {
         if inode.is_dir() != (inode.parent != 0) {
             return Err(Corrupt("bad parent directory"));
         }
+        if inode.rdev != 0 && !inode.is_device() {
+            return Err(Corrupt("device number, but no device"));
+        }
+        if inode.is_special() && (inode.size != 0 || inode.extent_count != 0) {
+            return Err(Corrupt("special file with contents"));
+        }
+        inode.check_target()?;
         if inode.extent_count > MAX_EXTENTS {
             return Err(Corrupt("too many extents"));
         }
@@ -181,7 +227,45 @@ impl Inode {
             }
             end = slot.end();
         }
+        let block = inode.inline_extents().first();
+        if inode.is_symlink()
+            && inode.target.is_none()
+            && !inode.is_unfinished()
+            && !block.is_some_and(|e| e.file_block == 0 && e.len == 1 && !e.unwritten)
+        {
+            return Err(Corrupt("symbolic link without a block for its target"));
+        }
         Ok(inode)
+    }
+
+    /// Checks the target in the inode, and its length wherever it is.
+    fn check_target(&self) -> Result<(), Corrupt> {
+        if !self.is_symlink() {
+            return match self.target {
+                Some(_) => Err(Corrupt("target, but no symbolic link")),
+                None => Ok(()),
+            };
+        }
+        if self.is_unfinished() && self.target.is_none() {
+            return Ok(());
+        }
+        if self.size == 0 || self.size > MAX_TARGET as u64 {
+            return Err(Corrupt("bad length of symbolic link"));
+        }
+        if self.target.is_some() != (self.size <= INLINE_TARGET as u64)
+            || self.extent_count != u32::from(self.target.is_none())
+        {
+            return Err(Corrupt("target of symbolic link in the wrong place"));
+        }
+        let Some(target) = &self.target else {
+            return Ok(());
+        };
+        // Zeroes after the end, and nowhere else.
+        let len = target.iter().position(|&b| b == 0).unwrap_or(INLINE_TARGET);
+        if len as u64 != self.size || target.iter().skip(len).any(|&b| b != 0) {
+            return Err(Corrupt("bad target of symbolic link"));
+        }
+        Ok(())
     }
 
     /// Encodes the inode, checksum included.
@@ -193,6 +277,9 @@ impl Inode {
         put32(&mut raw, 20, self.uid);
         put32(&mut raw, 24, self.gid);
         put32(&mut raw, 28, self.nlink);
+        if self.target.is_some() {
+            put32(&mut raw, 32, FLAG_INLINE_TARGET);
+        }
         put32(&mut raw, 36, self.generation);
         put64(&mut raw, 40, self.size);
         put64(&mut raw, 48, self.blocks);
@@ -210,6 +297,9 @@ impl Inode {
             if let Some(record) = raw.get_mut(INODE_EXTENTS + i * EXTENT_SIZE..) {
                 e.encode(record);
             }
+        }
+        if let Some(target) = self.target {
+            put(&mut raw, INODE_EXTENTS, target);
         }
         let crc = checksum(seed, &raw, CRC_OFFSET);
         put32(&mut raw, CRC_OFFSET, crc);

@@ -19,6 +19,8 @@ pub const INODES_PER_BLOCK: u64 = (BLOCK_SIZE / INODE_SIZE) as u64;
 pub const ROOT_INO: u64 = 1;
 /// Extents that fit into the inode itself.
 pub const INLINE_EXTENTS: usize = 4;
+/// Longest target of a symbolic link that is in the inode, in place of the extents.
+pub const INLINE_TARGET: usize = INLINE_EXTENTS * EXTENT_SIZE;
 /// Size of an extent record.
 pub const EXTENT_SIZE: usize = 24;
 /// Extents in one block of an inode's extent chain.
@@ -51,7 +53,17 @@ pub(super) const CRC_OFFSET: usize = 4;
 
 /// Mask of the file type in a mode.
 pub const S_IFMT: u32 = 0o170000;
+/// Mode of a FIFO.
+pub const S_IFIFO: u32 = 0o010000;
+/// Mode of a character device.
+pub const S_IFCHR: u32 = 0o020000;
 /// Mode of a directory.
 pub const S_IFDIR: u32 = 0o040000;
+/// Mode of a block device.
+pub const S_IFBLK: u32 = 0o060000;
 /// Mode of a regular file.
 pub const S_IFREG: u32 = 0o100000;
+/// Mode of a symbolic link.
+pub const S_IFLNK: u32 = 0o120000;
+/// Mode of a socket.
+pub const S_IFSOCK: u32 = 0o140000;

@@ -13,7 +13,7 @@
 //! `Documentation/on-disk-format.rst` describes the format for people.
 //!
 //! Each file uses only those before it: `layout`, `bits` and `bytes`, `checksum`, `superblock`, `journal`, `replay`, `extent`,
-//! `inode`, `dir`.
+//! `symlink`, `inode`, `dir`.
 
 // Kbuild says so to every crate of a module, and saying it twice is a warning.
 #![cfg_attr(not(MODULE), no_std)]
@@ -30,6 +30,7 @@ pub mod journal;
 mod layout;
 pub mod replay;
 mod superblock;
+pub mod symlink;
 
 pub use bytes::{get16, get32, get64, put16, put32, put64};
 pub use checksum::{checksum, crc32c, crc32c_update};
@@ -37,9 +38,10 @@ pub use extent::{chain_may_have, ChainHeader, Extent};
 pub use inode::{Inode, Time};
 pub use layout::{
     Corrupt, BITS_PER_BLOCK, BLOCK_LOG2, BLOCK_SIZE, CHAIN_EXTENTS, CHAIN_HEADER, EXTENT_SIZE,
-    INLINE_EXTENTS, INODES_PER_BLOCK, INODE_SIZE, MAX_BLOCKS, MAX_DIR_BLOCKS, MAX_EXTENTS,
-    MAX_FILE_BLOCKS, MAX_FILE_SIZE, MAX_INODES, MAX_JOURNAL_BLOCKS, MAX_LINKS, MIN_JOURNAL_BLOCKS,
-    ROOT_INO, S_IFDIR, S_IFMT, S_IFREG,
+    INLINE_EXTENTS, INLINE_TARGET, INODES_PER_BLOCK, INODE_SIZE, MAX_BLOCKS, MAX_DIR_BLOCKS,
+    MAX_EXTENTS, MAX_FILE_BLOCKS, MAX_FILE_SIZE, MAX_INODES, MAX_JOURNAL_BLOCKS, MAX_LINKS,
+    MIN_JOURNAL_BLOCKS, ROOT_INO, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG,
+    S_IFSOCK,
 };
 pub use superblock::{
     Region, State, SuperError, Superblock, INCOMPAT_SUPPORTED, LABEL_LEN, RO_COMPAT_SUPPORTED,

@@ -82,6 +82,22 @@ struct Dump {
     sound: bool,
 }
 
+/// What one calls a file of this type.
+fn name_of(kind: Option<dir::FileType>) -> &'static str {
+    use dir::FileType::{Blk, Chr, Dir, Fifo, Lnk, Reg, Sock};
+
+    match kind {
+        Some(Fifo) => "FIFO",
+        Some(Chr) => "character device",
+        Some(Dir) => "directory",
+        Some(Blk) => "block device",
+        Some(Reg) => "file",
+        Some(Lnk) => "symbolic link",
+        Some(Sock) => "socket",
+        None => "file of an unknown type",
+    }
+}
+
 impl Dump {
     fn line(&mut self, text: fmt::Arguments<'_>) {
         self.output.line(text);
@@ -232,8 +248,12 @@ impl Dump {
             }
             Err(_) => return Ok(()),
         };
-        let kind = if inode.is_dir() { "directory" } else { "file" };
+        let kind = name_of(dir::FileType::from_mode(inode.mode));
         self.line(format_args!("mode: {:o}, a {kind}", inode.mode));
+        if let Some(target) = inode.target {
+            let target = target.split(|&b| b == 0).next().unwrap_or(&[]);
+            self.line(format_args!("target: {}", target.escape_ascii()));
+        }
         self.line(format_args!("owner: {}, group: {}", inode.uid, inode.gid));
         self.line(format_args!("links: {}", inode.nlink));
         self.line(format_args!("generation: {}", inode.generation));
@@ -332,10 +352,7 @@ impl Dump {
         }
         let mut lines = Vec::new();
         let walked = dir::iterate(buf, 0, |e| {
-            let kind = match e.kind {
-                dir::FileType::Dir => "directory",
-                dir::FileType::Reg => "file",
-            };
+            let kind = name_of(Some(e.kind));
             lines.push(format!("{} {kind} {}", e.ino, e.name.escape_ascii()));
             true
         });

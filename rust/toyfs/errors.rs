@@ -196,7 +196,8 @@ impl Credits {
         Self::MAP.revokes + REMOVED_AT_ONCE as u32,
     );
 
-    /// A change of names: two directories, one of which may get another block, of a link each; two files or directories more, and the bitmaps of inodes and orphans.
+    /// A change of names. Two directories, one of which may get another block, of an entry each (14 + 3); two inodes that have had
+    /// these names, and one that is new, with the bitmap of inodes (4), or one that is new with a block for its target (4).
     pub(super) const NAMES: Self = Self::new(Self::MAP.blocks + 10, Self::MAP.revokes);
 }
 

@@ -4,13 +4,16 @@
 
 use super::{
     block::{corrupt, BlockIo},
-    errors::{Change, Credits},
+    errors::{Change, Credits, Reader},
     extent::{ExtentMap, Mapping, Published, REMOVED_AT_ONCE},
-    Inode, InodeRef, LockedInode, SuperBlock,
+    Inode, InodeRef, LockedInode, SuperBlock, ToyFs,
 };
 use crate::{
     lock::{new_two_state_shared_lock, KeptHold, TwoStateSharedLock},
-    vfs::{cond_resched, might_lock_folio, AtomicTid, Attr, LastTime, NofsScope, Tid, Timestamp},
+    vfs::{
+        cond_resched, might_lock_folio, AtomicTid, Attr, LastTime, NewInode, NofsScope, Tid,
+        Timestamp,
+    },
 };
 use core::{
     convert::Infallible,
@@ -24,7 +27,7 @@ use kernel::{
         Mutex, MutexGuard,
     },
 };
-use toyfs_format::{self as format, Extent, Time, INODE_SIZE};
+use toyfs_format::{self as format, symlink, Extent, Time, INODE_SIZE};
 
 /// 512-byte sectors in a block.
 const SECTORS: u64 = (format::BLOCK_SIZE / 512) as u64;
@@ -72,6 +75,38 @@ pub(crate) struct Map {
     pub(super) validated: u64,
     /// The size on disk.
     stored_size: u64,
+}
+
+/// Who asks for an inode.
+#[derive(Clone, Copy)]
+enum Source {
+    /// A directory.
+    Entry,
+    /// The orphan bitmap.
+    Orphan,
+    /// A handle, with this generation.
+    Handle(u32),
+    /// A directory in it, which may be deleted already.
+    Parent,
+}
+
+impl Source {
+    /// Whether this may be the inode, as far as its generation goes.
+    fn is_about(self, generation: u32) -> bool {
+        match self {
+            Self::Handle(asked) => asked == generation,
+            _ => true,
+        }
+    }
+
+    /// How many links an inode must have that is not in memory.
+    fn least_links(self, is_dir: bool) -> u32 {
+        match self {
+            Self::Orphan => 0,
+            _ if is_dir => 2,
+            _ => 1,
+        }
+    }
 }
 
 fn from_disk(t: Time) -> Timestamp {
@@ -191,35 +226,62 @@ impl InodeData {
     ///
     /// `EUCLEAN` for a number that does not exist, is free, or whose inode is corrupt or has no links.
     pub(super) fn get(sb: &SuperBlock, ino: u64) -> Result<InodeRef<'_>> {
-        Self::get_with(sb, ino, 1)
+        Self::get_with(sb, ino, Source::Entry)
     }
 
     /// Returns an inode that need not have links.
     pub(super) fn get_orphan(sb: &SuperBlock, ino: u64) -> Result<InodeRef<'_>> {
-        Self::get_with(sb, ino, 0)
+        Self::get_with(sb, ino, Source::Orphan)
     }
 
-    fn get_with(sb: &SuperBlock, ino: u64, links: u32) -> Result<InodeRef<'_>> {
+    /// Returns the inode of a file handle.
+    ///
+    /// # Errors
+    ///
+    /// `ESTALE`, without a message, if there is none of that number and generation.
+    pub(super) fn get_by_handle(
+        sb: &SuperBlock,
+        ino: u64,
+        generation: u32,
+    ) -> Result<InodeRef<'_>> {
+        Self::get_with(sb, ino, Source::Handle(generation))
+    }
+
+    /// Returns the directory that a directory is in, or has been. `ESTALE`, without a message, if that is gone.
+    pub(super) fn get_parent(dir: &Inode) -> Result<InodeRef<'_>> {
+        let parent = dir.data().lock_map().parent;
+        Self::get_with(dir.super_block(), parent, Source::Parent)
+    }
+
+    fn get_with(sb: &SuperBlock, ino: u64, source: Source) -> Result<InodeRef<'_>> {
         let data = sb.data();
         let io = &sb.reader();
-        let fail = |why| corrupt(io, "inode", ino)(format::Corrupt(why));
+        let fail = |why: format::Corrupt| match source {
+            // Somebody may be about to create it, or has deleted it: what is in its place says nothing.
+            Source::Handle(_) | Source::Parent => ESTALE,
+            _ => corrupt(io, "inode", ino)(why),
+        };
         let (block, offset) = data
             .format
             .inode_location(ino)
-            .ok_or_else(|| fail("no such inode"))?;
+            .ok_or_else(|| fail(format::Corrupt("no such inode")))?;
         let new = match sb.inode(ino)? {
-            Ok(inode) => return Ok(inode),
+            Ok(inode) if source.is_about(inode.generation()) => return Ok(inode),
+            Ok(_) => return Err(ESTALE),
             Err(new) => new,
         };
         let _nofs = NofsScope::enter();
         if !data.allocator.lock().inode_in_use(io, ino)? {
-            return Err(fail("referenced but free"));
+            return Err(fail(format::Corrupt("referenced but free")));
         }
         let mut raw = [0; INODE_SIZE];
         io.read(block, offset, &mut raw)?;
-        let disk = format::Inode::parse(&raw, ino, data.seed).map_err(corrupt(io, "inode", ino))?;
-        if disk.nlink < if disk.is_dir() { 2 * links } else { links } {
-            return Err(fail("referenced, but has too few links"));
+        let disk = format::Inode::parse(&raw, ino, data.seed).map_err(fail)?;
+        if !source.is_about(disk.generation) {
+            return Err(ESTALE);
+        }
+        if disk.nlink < source.least_links(disk.is_dir()) {
+            return Err(fail(format::Corrupt("referenced, but has too few links")));
         }
         let extents = ExtentMap::load(io, &data.format, &disk)?;
         let sectors = extents.total_blocks() * SECTORS;
@@ -244,11 +306,55 @@ impl InodeData {
             size: disk.size,
             sectors,
             generation: disk.generation,
+            rdev: disk.rdev,
             atime: from_disk(disk.atime),
             mtime: from_disk(disk.mtime),
             ctime: from_disk(disk.ctime),
         });
+        if disk.is_symlink() && disk.size > 0 {
+            Self::load_link(io, &new, &disk)?;
+        }
         Ok(new.publish())
+    }
+
+    /// Reads the target of a symbolic link.
+    fn load_link(io: &Reader<'_>, new: &NewInode<'_, ToyFs>, disk: &format::Inode) -> Result {
+        if let Some(padded) = &disk.target {
+            return new.set_link(padded.get(..disk.size as usize).unwrap_or(&[]));
+        }
+        if disk.nlink == 0 {
+            // Nobody will ask.
+            return Ok(());
+        }
+        let seed = new.super_block().data().seed;
+        let mut block = KVec::from_elem(0, format::BLOCK_SIZE, GFP_KERNEL)?;
+        let [Extent { disk_block, .. }, ..] = disk.inline;
+        io.read(disk_block, 0, &mut block)?;
+        let target = symlink::parse(&block, disk.ino, disk.size, seed);
+        new.set_link(target.map_err(corrupt(io, "inode", disk.ino))?)
+    }
+
+    /// Gives a symbolic link that is being created its target. The caller stores the inode, with or without it.
+    pub(super) fn set_link(new: &NewInode<'_, ToyFs>, io: &Change<'_>, target: &[u8]) -> Result {
+        if format::Inode::inline_target(target).is_none() {
+            let data = new.super_block().data();
+            let mut block = KVec::from_elem(0, format::BLOCK_SIZE, GFP_KERNEL)?;
+            symlink::encode(&mut block, new.ino(), target, data.seed);
+            let mut map = new.data().lock_map();
+            let mut allocator = data.allocator.lock();
+            let mapping = map
+                .extents
+                .allocate(io, &mut allocator, 0, 1, false, u64::MAX)?;
+            let Mapping::Mapped { disk, .. } = mapping else {
+                return Err(EIO);
+            };
+            Self::update_sectors(new, &map);
+            io.write(disk, 0, &block)?;
+        }
+        new.set_link(target)?;
+        // Only now: without size it is one that came to nothing.
+        new.set_size_field(target.len() as u64);
+        Ok(())
     }
 
     /// Sets up the data of an inode that is being created.
@@ -292,7 +398,9 @@ impl InodeData {
             mtime: to_disk(mtime),
             ctime: to_disk(ctime),
             btime: map.btime,
+            rdev: inode.rdev(),
             parent: map.parent,
+            target: inode.link().and_then(format::Inode::inline_target),
             ..format::Inode::default()
         };
         let own = inode.data();
@@ -340,7 +448,7 @@ impl InodeData {
         let mut map = inode.data().lock_map();
         let mut allocator = data.allocator.lock();
         let mut first = 0;
-        if inode.is_dir() {
+        if !inode.is_file() {
             // The blocks are metadata.
             let end = map.extents.iter().last().map_or(0, Extent::end);
             first = end.saturating_sub(REMOVED_AT_ONCE);

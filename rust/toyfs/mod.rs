@@ -6,7 +6,7 @@
 //! - `types`: what toyfs calls the objects of the VFS that are its own.
 //! - `options`, `stats`: mount options, counters and gauges.
 //! - `errors`: changes of metadata, and what happens after an error of one.
-//! - `mount`: the super block. `inode`, `namei`: inodes and directories.
+//! - `mount`: the super block. `inode`, `entries`, `namei`: inodes and directories.
 //! - `data`: the page cache: read, write, writeback, truncation.
 //! - `hold`: the add lock. `dio`: the direct-I/O protocol. `wanted`: pages that direct writes leave in the cache for a while.
 //! - `file`: what is done to files, by way of the one or the other.
@@ -32,6 +32,7 @@ pub(crate) mod bitmap;
 pub(crate) mod block;
 mod data;
 mod dio;
+mod entries;
 mod errors;
 pub(crate) mod extent;
 mod file;

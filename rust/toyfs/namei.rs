@@ -1,153 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Directories.
+//! Names: each call is one change, or none.
 //!
-//! The blocks of a directory are metadata: they are changed by way of the journal, each call in one change. The VFS's lock
-//! on the directory orders everything here.
+//! The VFS's locks on the directories order everything here.
 
 use super::{
     block::{corrupt, BlockIo},
+    entries::{
+        add_entry, block_count, for_each_block, is_empty, kind_of, new_buffer, read_block,
+        remove_entry, replace_entry,
+    },
     errors::{Change, Credits},
-    extent::Mapping,
     inode::InodeData,
     Inode, InodeRef, LockedInode, SuperBlock, ToyFs,
 };
-use crate::vfs::{DirEmitter, DirOps, Idmap, NewInode, NofsScope, StatDio, Timestamp};
+use crate::vfs::{
+    DirEmitter, DirOps, ExportOps, Idmap, NewInode, NofsScope, Place, StatDio, Timestamp,
+};
 use kernel::prelude::*;
 use toyfs_format::{
     self as format,
     dir::{self, FileType},
-    BLOCK_LOG2, BLOCK_SIZE,
+    symlink, BLOCK_LOG2, BLOCK_SIZE,
 };
-
-/// Bytes of one directory block.
-type Block = KVec<u8>;
-
-/// Number of blocks of a directory.
-fn block_count(dir: &Inode) -> u64 {
-    dir.size() >> BLOCK_LOG2
-}
-
-/// Reads block `index` of a directory, and checks it if that has not been done.
-fn read_block(io: &impl BlockIo, dir: &Inode, index: u64, buf: &mut Block) -> Result<u64> {
-    let mut map = dir.data().lock_map();
-    let Mapping::Mapped { disk, .. } = map.extents.lookup(index) else {
-        return Err(corrupt(io, "directory", dir.ino())(format::Corrupt(
-            "has a hole",
-        )));
-    };
-    io.read(disk, 0, buf)?;
-    if index >= map.validated {
-        let seed = dir.super_block().data().seed;
-        dir::validate(buf, dir.ino(), seed).map_err(corrupt(io, "directory", dir.ino()))?;
-        if index == map.validated {
-            map.validated += 1;
-        }
-    }
-    Ok(disk)
-}
-
-fn new_buffer() -> Result<Block> {
-    Ok(KVec::from_elem(0, BLOCK_SIZE, GFP_KERNEL)?)
-}
-
-/// Calls `f` for each block until it returns something.
-fn for_each_block<R>(
-    io: &impl BlockIo,
-    dir: &Inode,
-    mut f: impl FnMut(&mut [u8]) -> Result<Option<R>, format::Corrupt>,
-) -> Result<Option<(u64, Block, R)>> {
-    let _nofs = NofsScope::enter();
-    let mut buf = new_buffer()?;
-    for index in 0..block_count(dir) {
-        io.may_go_on()?;
-        let disk = read_block(io, dir, index, &mut buf)?;
-        if let Some(found) = f(&mut buf).map_err(corrupt(io, "directory", dir.ino()))? {
-            return Ok(Some((disk, buf, found)));
-        }
-    }
-    Ok(None)
-}
-
-/// Changes the first block for which `f` returns something, and writes it.
-fn change_block<R>(
-    io: &impl BlockIo,
-    dir: &LockedInode,
-    f: impl FnMut(&mut [u8]) -> Result<Option<R>, format::Corrupt>,
-) -> Result<Option<R>> {
-    match for_each_block(io, dir, f)? {
-        Some((disk, buf, found)) => {
-            io.write(disk, 0, &buf)?;
-            Ok(Some(found))
-        }
-        None => Ok(None),
-    }
-}
-
-/// Adds an entry for a name that is not there.
-fn add_entry(io: &Change<'_>, dir: &LockedInode, name: &[u8], ino: u64, kind: FileType) -> Result {
-    let seed = dir.super_block().data().seed;
-    let added = change_block(io, dir, |block| {
-        Ok(dir::insert(block, name, ino, kind, seed)?.then_some(()))
-    })?;
-    if added.is_none() {
-        append_block(io, dir, name, ino, kind)?;
-    }
-    dir.touch();
-    InodeData::store(dir, io)
-}
-
-/// Adds a block to a directory, with one entry in it. The caller stores the directory.
-fn append_block(
-    io: &Change<'_>,
-    dir: &LockedInode,
-    name: &[u8],
-    ino: u64,
-    kind: FileType,
-) -> Result {
-    let sb = dir.super_block();
-    let seed = sb.data().seed;
-    let index = block_count(dir);
-    if index >= format::MAX_DIR_BLOCKS {
-        return Err(ENOSPC);
-    }
-    let mut buf = new_buffer()?;
-    dir::init_block(&mut buf, dir.ino(), seed);
-    dir::insert(&mut buf, name, ino, kind, seed).map_err(corrupt(io, "directory", dir.ino()))?;
-    let mut map = dir.data().lock_map();
-    let mut allocator = sb.data().allocator.lock();
-    let disk = match map
-        .extents
-        .allocate(io, &mut allocator, index, 1, false, u64::MAX)?
-    {
-        Mapping::Mapped { disk, .. } => disk,
-        Mapping::Hole { .. } => return Err(EIO),
-    };
-    io.write(disk, 0, &buf)
-        .inspect_err(|&e| io.half_done("a directory has a block that was not written", e))?;
-    dir.set_size_field((index + 1) << BLOCK_LOG2);
-    InodeData::update_sectors(dir, &map);
-    Ok(())
-}
-
-/// Removes the entry of `name`, which must be for inode `ino`.
-fn remove_entry(io: &Change<'_>, dir: &LockedInode, name: &[u8], ino: u64) -> Result {
-    let seed = dir.super_block().data().seed;
-    let removed = change_block(io, dir, |block| dir::remove(block, name, seed))?;
-    if removed != Some(ino) {
-        return Err(corrupt(io, "directory", dir.ino())(format::Corrupt(
-            "an entry in memory is not on disk",
-        )));
-    }
-    dir.touch();
-    InodeData::store(dir, io)
-}
-
-/// Whether a directory has no entries.
-fn is_empty(io: &impl BlockIo, dir: &Inode) -> Result<bool> {
-    let occupied = for_each_block(io, dir, |block| Ok((!dir::is_empty(block)?).then_some(())))?;
-    Ok(occupied.is_none())
-}
 
 /// Removes a link that the caller has removed the entry of; complains instead of going below zero.
 fn drop_link(io: &impl BlockIo, inode: &LockedInode, least: u32) {
@@ -169,13 +44,36 @@ fn store_unlinked(io: &Change<'_>, inode: &LockedInode) -> Result {
     InodeData::store(inode, io)
 }
 
-/// Allocates an inode number and makes an in-memory inode for it.
+/// What an inode is made as.
+#[derive(Clone, Copy)]
+struct Made<'a> {
+    /// Type and permissions.
+    mode: u16,
+    /// The number of a device.
+    rdev: u32,
+    /// The target of a symbolic link.
+    target: &'a [u8],
+}
+
+impl Made<'_> {
+    /// Without anything but a mode.
+    fn plain(mode: u16) -> Self {
+        Self {
+            mode,
+            rdev: 0,
+            target: &[],
+        }
+    }
+}
+
+/// Allocates an inode number and makes an in-memory inode for it, which inherits from `dir` what it has to. Whatever is created
+/// comes from here.
 fn allocate<'a>(
     io: &Change<'_>,
     sb: &'a SuperBlock,
     dir: &Inode,
     idmap: &Idmap,
-    mode: u16,
+    made: Made<'_>,
 ) -> Result<NewInode<'a, ToyFs>> {
     let ino = sb.data().allocator.lock().alloc_inode(io, dir.ino())?;
     let new = match sb.new_inode(ino) {
@@ -192,12 +90,12 @@ fn allocate<'a>(
             return Err(e);
         }
     };
-    let parent = if u32::from(mode) & format::S_IFMT == format::S_IFDIR {
+    let parent = if u32::from(made.mode) & format::S_IFMT == format::S_IFDIR {
         dir.ino()
     } else {
         0
     };
-    new.set_created(dir, idmap, mode);
+    new.set_created(dir, idmap, made.mode, made.rdev);
     InodeData::init_created(&new, parent);
     if new.is_dir() {
         new.inc_nlink();
@@ -205,19 +103,34 @@ fn allocate<'a>(
     Ok(new)
 }
 
+/// Takes back an inode that was allocated in this change, which failed with `e` and ends. Returns what the caller is to fail with.
+fn discard(io: Change<'_>, new: NewInode<'_, ToyFs>, e: Error) -> Error {
+    new.clear_nlink();
+    let orphaned = store_unlinked(&io, &new);
+    drop(io);
+    // It is freed when it is dropped, after the change.
+    drop(new);
+    orphaned.err().unwrap_or(e)
+}
+
 /// Makes a new inode and its entry, in one change.
 fn create<'a>(
     dir: &'a LockedInode,
     idmap: &Idmap,
     name: &[u8],
-    mode: u16,
+    made: Made<'_>,
 ) -> Result<NewInode<'a, ToyFs>> {
-    let kind = FileType::from_mode(mode.into()).ok_or(EINVAL)?;
+    let kind = FileType::from_mode(made.mode.into()).ok_or(EINVAL)?;
     let sb = dir.super_block();
     let io = sb.change(Credits::NAMES)?;
-    let new = allocate(&io, sb, dir, idmap, mode)?;
+    let new = allocate(&io, sb, dir, idmap, made)?;
     InodeData::renamed(&new, &io);
-    let made = InodeData::store(&new, &io)
+    let linked = match kind {
+        FileType::Lnk => InodeData::set_link(&new, &io, made.target),
+        _ => Ok(()),
+    };
+    let done = linked
+        .and_then(|()| InodeData::store(&new, &io))
         .and_then(|()| add_entry(&io, dir, name, new.ino(), kind))
         .and_then(|()| {
             if !new.is_dir() {
@@ -226,57 +139,73 @@ fn create<'a>(
             dir.inc_nlink();
             InodeData::store(dir, &io)
         });
-    if let Err(e) = made {
-        new.clear_nlink();
-        // Freed when it is dropped here, after the change.
-        let orphaned = store_unlinked(&io, &new);
-        drop(io);
-        return Err(orphaned.err().unwrap_or(e));
+    if let Err(e) = done {
+        return Err(discard(io, new, e));
     }
     io.finish(dir.is_dirsync())?;
     Ok(new)
 }
 
-/// Moves an entry, over another one perhaps.
+/// Makes a file without a name, which an entry of the orphan bitmap stands for.
+fn create_unnamed<'a>(
+    dir: &'a Inode,
+    idmap: &Idmap,
+    made: Made<'_>,
+) -> Result<NewInode<'a, ToyFs>> {
+    let sb = dir.super_block();
+    let io = sb.change(Credits::NAMES)?;
+    let new = allocate(&io, sb, dir, idmap, made)?;
+    new.clear_nlink();
+    if let Err(e) = store_unlinked(&io, &new) {
+        return Err(discard(io, new, e));
+    }
+    io.finish(dir.is_dirsync())?;
+    Ok(new)
+}
+
+/// Gives an inode another name, or its first one.
+fn link(io: &Change<'_>, dir: &LockedInode, name: &[u8], inode: &LockedInode) -> Result {
+    add_entry(io, dir, name, inode.ino(), kind_of(inode)?)?;
+    let mut done = Ok(());
+    if inode.nlink() == 0 {
+        let mut allocator = inode.super_block().data().allocator.lock();
+        done = allocator.set_orphan(io, inode.ino(), false);
+    }
+    inode.inc_nlink();
+    inode.touch_ctime();
+    InodeData::renamed(inode, io);
+    done.and_then(|()| InodeData::store(inode, io))
+        .inspect_err(|&e| io.half_done("an inode has a name that it does not know of", e))
+}
+
+/// Moves an entry, over another one perhaps. What has the name then that is given up is `whiteout`, or nothing.
 fn rename(
     io: &Change<'_>,
-    old_dir: &LockedInode,
-    old_name: &[u8],
+    from: &Place<'_, ToyFs>,
     inode: &Inode,
-    new_dir: &LockedInode,
-    new_name: &[u8],
+    to: &Place<'_, ToyFs>,
     target: Option<&LockedInode>,
+    whiteout: Option<&Inode>,
 ) -> Result {
-    let kind = FileType::from_mode(inode.mode().into()).ok_or(EINVAL)?;
-    let seed = new_dir.super_block().data().seed;
+    let (old_dir, new_dir) = (from.dir, to.dir);
     match target {
         Some(target) => {
             if target.is_dir() && !is_empty(io, target)? {
                 return Err(ENOTEMPTY);
             }
-            let replaced = change_block(io, new_dir, |block| {
-                dir::replace(block, new_name, inode.ino(), kind, seed)
-            })?;
-            if replaced != Some(target.ino()) {
-                return Err(corrupt(io, "directory", new_dir.ino())(format::Corrupt(
-                    "an entry in memory is not on disk",
-                )));
-            }
-            new_dir.touch();
+            replace_entry(io, new_dir, to.name, target.ino(), inode)?;
         }
-        None => add_entry(io, new_dir, new_name, inode.ino(), kind)?,
+        None => add_entry(io, new_dir, to.name, inode.ino(), kind_of(inode)?)?,
     }
-    if let Err(e) = remove_entry(io, old_dir, old_name, inode.ino()) {
+    let given_up = match whiteout {
+        Some(whiteout) => replace_entry(io, old_dir, from.name, inode.ino(), whiteout),
+        None => remove_entry(io, old_dir, from.name, inode.ino()),
+    };
+    if let Err(e) = given_up {
         // As it was before.
         let undone = match target {
-            Some(target) => {
-                let kind = FileType::from_mode(target.mode().into()).ok_or(EINVAL)?;
-                change_block(io, new_dir, |block| {
-                    dir::replace(block, new_name, target.ino(), kind, seed)
-                })
-                .map(drop)
-            }
-            None => remove_entry(io, new_dir, new_name, inode.ino()),
+            Some(target) => replace_entry(io, new_dir, to.name, inode.ino(), target),
+            None => remove_entry(io, new_dir, to.name, inode.ino()),
         };
         if let Err(e) = undone {
             io.half_done("an inode has two names", e);
@@ -304,6 +233,65 @@ fn rename(
     InodeData::store(inode, io)
 }
 
+/// Moves an entry, and has a new character device 0/0 in its place.
+fn rename_leaving_whiteout(
+    io: Change<'_>,
+    idmap: &Idmap,
+    from: &Place<'_, ToyFs>,
+    inode: &Inode,
+    to: &Place<'_, ToyFs>,
+    target: Option<&LockedInode>,
+) -> Result {
+    // CAST: The type is in the low 16 bits.
+    let made = Made::plain(format::S_IFCHR as u16);
+    let whiteout = allocate(&io, from.dir.super_block(), from.dir, idmap, made)?;
+    let done = InodeData::store(&whiteout, &io)
+        .and_then(|()| rename(&io, from, inode, to, target, Some(&whiteout)));
+    if let Err(e) = done {
+        return Err(discard(io, whiteout, e));
+    }
+    let finished = io.finish(from.dir.is_dirsync() || to.dir.is_dirsync());
+    drop(whiteout.publish());
+    finished
+}
+
+/// Lets two entries change places.
+fn exchange(
+    io: &Change<'_>,
+    a: &Place<'_, ToyFs>,
+    a_inode: &Inode,
+    b: &Place<'_, ToyFs>,
+    b_inode: &Inode,
+) -> Result {
+    replace_entry(io, b.dir, b.name, b_inode.ino(), a_inode)?;
+    if let Err(e) = replace_entry(io, a.dir, a.name, a_inode.ino(), b_inode) {
+        if let Err(e) = replace_entry(io, b.dir, b.name, a_inode.ino(), b_inode) {
+            io.half_done("an inode has two names", e);
+        }
+        return Err(e);
+    }
+    if a.dir.ino() != b.dir.ino() {
+        for (inode, from, to) in [(a_inode, a.dir, b.dir), (b_inode, b.dir, a.dir)] {
+            if inode.is_dir() {
+                inode.data().lock_map().parent = to.ino();
+            }
+            // If both are, each directory has as many as before.
+            if inode.is_dir() && !(a_inode.is_dir() && b_inode.is_dir()) {
+                drop_link(io, from, 2);
+                InodeData::store(from, io)?;
+                to.inc_nlink();
+                InodeData::store(to, io)?;
+            }
+        }
+    }
+    for inode in [a_inode, b_inode] {
+        inode.touch_ctime();
+        InodeData::renamed(inode, io);
+        InodeData::store(inode, io)?;
+    }
+    Ok(())
+}
+
 impl DirOps for ToyFs {
     fn lookup<'a>(dir: &'a Inode, name: &[u8]) -> Result<Option<InodeRef<'a>>> {
         if name.len() > dir::NAME_MAX {
@@ -318,7 +306,7 @@ impl DirOps for ToyFs {
             return Ok(None);
         };
         let inode = InodeData::get(sb, ino)?;
-        if inode.is_dir() != matches!(kind, FileType::Dir) {
+        if kind_of(&inode)? != kind {
             return Err(corrupt(io, "inode", ino)(format::Corrupt(
                 "is not what its directory entry says",
             )));
@@ -331,27 +319,50 @@ impl DirOps for ToyFs {
         idmap: &Idmap,
         name: &[u8],
         mode: u16,
+        rdev: u32,
     ) -> Result<NewInode<'a, ToyFs>> {
         if name.len() > dir::NAME_MAX {
             return Err(ENAMETOOLONG);
         }
-        let sb = dir.super_block();
-        sb.with_space(|| create(dir, idmap, name, mode))
+        let made = Made {
+            rdev,
+            ..Made::plain(mode)
+        };
+        dir.super_block()
+            .with_space(|| create(dir, idmap, name, made))
+    }
+
+    fn symlink<'a>(
+        dir: &'a LockedInode,
+        idmap: &Idmap,
+        name: &[u8],
+        target: &[u8],
+    ) -> Result<NewInode<'a, ToyFs>> {
+        if name.len() > dir::NAME_MAX || target.len() > symlink::MAX_TARGET {
+            return Err(ENAMETOOLONG);
+        }
+        let made = Made {
+            target,
+            // CAST: The type is in the low 16 bits.
+            ..Made::plain(format::S_IFLNK as u16 | 0o777)
+        };
+        dir.super_block()
+            .with_space(|| create(dir, idmap, name, made))
+    }
+
+    fn tmpfile<'a>(dir: &'a Inode, idmap: &Idmap, mode: u16) -> Result<NewInode<'a, ToyFs>> {
+        dir.super_block()
+            .with_space(|| create_unnamed(dir, idmap, Made::plain(mode)))
     }
 
     fn link(dir: &LockedInode, name: &[u8], inode: &LockedInode) -> Result {
         if name.len() > dir::NAME_MAX {
             return Err(ENAMETOOLONG);
         }
-        let kind = FileType::from_mode(inode.mode().into()).ok_or(EINVAL)?;
         let sb = dir.super_block();
         sb.with_space(|| {
             let io = sb.change(Credits::NAMES)?;
-            add_entry(&io, dir, name, inode.ino(), kind)?;
-            inode.inc_nlink();
-            inode.touch_ctime();
-            InodeData::renamed(inode, &io);
-            InodeData::store(inode, &io)?;
+            link(&io, dir, name, inode)?;
             io.finish(dir.is_dirsync())
         })
     }
@@ -378,26 +389,35 @@ impl DirOps for ToyFs {
     }
 
     fn rename(
-        old_dir: &LockedInode,
-        old_name: &[u8],
+        from: &Place<'_, ToyFs>,
         inode: &Inode,
-        new_dir: &LockedInode,
-        new_name: &[u8],
+        to: &Place<'_, ToyFs>,
         target: Option<&LockedInode>,
-        no_replace: bool,
+        whiteout: Option<&Idmap>,
     ) -> Result {
-        if new_name.len() > dir::NAME_MAX {
+        if to.name.len() > dir::NAME_MAX {
             return Err(ENAMETOOLONG);
         }
-        if no_replace && target.is_some() {
-            return Err(EEXIST);
-        }
-        let sb = new_dir.super_block();
+        let sb = to.dir.super_block();
         sb.with_space(|| {
             let io = sb.change(Credits::NAMES)?;
-            rename(&io, old_dir, old_name, inode, new_dir, new_name, target)?;
-            io.finish(old_dir.is_dirsync() || new_dir.is_dirsync())
+            if let Some(idmap) = whiteout {
+                return rename_leaving_whiteout(io, idmap, from, inode, to, target);
+            }
+            rename(&io, from, inode, to, target, None)?;
+            io.finish(from.dir.is_dirsync() || to.dir.is_dirsync())
         })
+    }
+
+    fn exchange(
+        a: &Place<'_, ToyFs>,
+        a_inode: &Inode,
+        b: &Place<'_, ToyFs>,
+        b_inode: &Inode,
+    ) -> Result {
+        let io = a.dir.super_block().change(Credits::NAMES)?;
+        exchange(&io, a, a_inode, b, b_inode)?;
+        io.finish(a.dir.is_dirsync() || b.dir.is_dirsync())
     }
 
     fn iterate(dir: &Inode, out: &mut DirEmitter<'_>) -> Result {
@@ -448,5 +468,16 @@ impl DirOps for ToyFs {
 
     fn birth_time(inode: &Inode) -> Timestamp {
         InodeData::birth_time(inode)
+    }
+}
+
+impl ExportOps for ToyFs {
+    fn inode_of_handle(sb: &SuperBlock, ino: u64, generation: u32) -> Result<InodeRef<'_>> {
+        InodeData::get_by_handle(sb, ino, generation)
+    }
+
+    fn parent(dir: &Inode) -> Result<InodeRef<'_>> {
+        // What is no directory has 0 there, which is no inode.
+        InodeData::get_parent(dir)
     }
 }

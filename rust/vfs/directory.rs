@@ -4,8 +4,15 @@
 //!
 //! C headers: `include/linux/fs.h`, `include/linux/dcache.h`.
 
+use super::{inode_lock::LockedInode, types::Types};
 use crate::bindings;
 use core::slice;
+
+/// A name in a directory that is to be changed.
+pub(crate) struct Place<'a, T: Types> {
+    pub(crate) dir: &'a LockedInode<T>,
+    pub(crate) name: &'a [u8],
+}
 
 /// Where a directory's entries go.
 pub(crate) struct DirEmitter<'a>(pub(super) &'a mut bindings::dir_context);

@@ -11,6 +11,7 @@ use core::{
     marker::PhantomData,
     mem::{offset_of, ManuallyDrop, MaybeUninit},
     ptr::{self, NonNull},
+    slice,
 };
 use kernel::{
     error::{to_result, Result},
@@ -140,6 +141,36 @@ impl<T: Types> Inode<T> {
     /// Whether this is a directory.
     pub(crate) fn is_dir(&self) -> bool {
         u32::from(self.mode()) & bindings::S_IFMT == bindings::S_IFDIR
+    }
+
+    /// Whether this is a regular file.
+    pub(crate) fn is_file(&self) -> bool {
+        u32::from(self.mode()) & bindings::S_IFMT == bindings::S_IFREG
+    }
+
+    /// Whether this is a symbolic link.
+    pub(crate) fn is_symlink(&self) -> bool {
+        u32::from(self.mode()) & bindings::S_IFMT == bindings::S_IFLNK
+    }
+
+    /// The target of a symbolic link that has been given one.
+    pub(crate) fn link(&self) -> Option<&[u8]> {
+        if !self.is_symlink() {
+            return None;
+        }
+        let mut len = 0;
+        // SAFETY: Valid inode of a symbolic link. The target was set before the inode was visible, if at all, has that length, and
+        // stays as long as the inode.
+        unsafe {
+            let target = bindings::vfs_inode_link(self.as_raw(), &mut len);
+            (!target.is_null()).then(|| slice::from_raw_parts(target.cast(), len as usize))
+        }
+    }
+
+    /// Number of a device, as `new_encode_dev()` makes it; otherwise 0.
+    pub(crate) fn rdev(&self) -> u32 {
+        // SAFETY: Valid inode; constant once it is visible.
+        unsafe { bindings::vfs_inode_rdev(self.as_raw()) }
     }
 
     /// Size in bytes.

@@ -27,6 +27,8 @@ pub(crate) struct Attr {
     pub(crate) size: u64,
     pub(crate) sectors: u64,
     pub(crate) generation: u32,
+    /// As [`Inode::rdev`] returns it.
+    pub(crate) rdev: u32,
     pub(crate) atime: Timestamp,
     pub(crate) mtime: Timestamp,
     pub(crate) ctime: Timestamp,
@@ -70,11 +72,11 @@ impl<'a, T: CTables> NewInode<'a, T> {
         }
         self.set_size_field(attr.size);
         self.set_sectors(attr.sectors);
-        self.set_operations();
+        self.set_operations(attr.rdev);
     }
 
-    /// Fills in an inode that is being created in `dir` now.
-    pub(crate) fn set_created(&self, dir: &Inode<T>, idmap: &Idmap, mode: u16) {
+    /// Fills in an inode that is being created in `dir` now; `rdev` as [`Inode::rdev`] returns it, of devices.
+    pub(crate) fn set_created(&self, dir: &Inode<T>, idmap: &Idmap, mode: u16, rdev: u32) {
         let i = self.as_raw();
         // SAFETY: Nobody else uses the inode yet; the id mapping is valid for the operation.
         unsafe {
@@ -82,16 +84,41 @@ impl<'a, T: CTables> NewInode<'a, T> {
             bindings::inode_init_owner(idmap.0.get(), i, dir.as_raw(), mode);
             bindings::simple_inode_init_ts(i);
         }
-        self.set_operations();
+        self.set_operations(rdev);
     }
 
-    fn set_operations(&self) {
+    /// Gives a symbolic link, which has been filled in, its target.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` if it is none, or has one; `ENOMEM`.
+    pub(crate) fn set_link(&self, target: &[u8]) -> Result {
+        if !self.is_symlink() || self.link().is_some() || target.contains(&0) {
+            return Err(EINVAL);
+        }
+        let len = u32::try_from(target.len())?;
+        let mut bytes = KVec::with_capacity(target.len() + 1, GFP_KERNEL)?;
+        bytes.extend_from_slice(target, GFP_KERNEL)?;
+        bytes.push(0u8, GFP_KERNEL)?;
+        let (bytes, ..) = bytes.into_raw_parts();
+        // SAFETY: Nobody else uses the inode yet. It takes the bytes over, which end with the only zero among them; `free_inode()`
+        // frees them.
+        unsafe { bindings::vfs_inode_set_link(self.as_raw(), bytes.cast(), len) };
+        Ok(())
+    }
+
+    fn set_operations(&self, rdev: u32) {
         let i = self.as_raw();
         // SAFETY: Nobody else uses the inode yet; the tables are constants.
         unsafe {
             if self.is_dir() {
                 (*i).i_op = T::DIR_INODE_OPS;
                 (*i).__bindgen_anon_3.i_fop = T::DIR_FILE_OPS;
+            } else if self.is_symlink() {
+                (*i).i_op = T::LINK_INODE_OPS;
+            } else if !self.is_file() {
+                (*i).i_op = T::SPECIAL_INODE_OPS;
+                bindings::vfs_inode_set_special(i, rdev);
             } else {
                 (*i).i_op = T::FILE_INODE_OPS;
                 (*i).__bindgen_anon_3.i_fop = T::FILE_OPS;

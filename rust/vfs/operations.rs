@@ -9,7 +9,7 @@
 
 use super::{
     dio::DirectOps,
-    directory::DirEmitter,
+    directory::{DirEmitter, Place},
     fault::{FaultAnswer, FaultResult, PageMkwrite},
     file::{Fallocate, Kiocb},
     inode::{Inode, InodeRef, StatDio, Timestamp},
@@ -24,9 +24,12 @@ use core::{convert::Infallible, ops::RangeInclusive};
 use kernel::{error::Result, prelude::*, seq_file::SeqFile, str::CStr};
 
 /// A file system: a type with all the operations.
-pub(crate) trait FileSystem: SuperOps + DirOps + FileOps + DirectOps + MappingOps {}
+pub(crate) trait FileSystem:
+    SuperOps + DirOps + ExportOps + FileOps + DirectOps + MappingOps
+{
+}
 
-impl<T: SuperOps + DirOps + FileOps + DirectOps + MappingOps> FileSystem for T {}
+impl<T: SuperOps + DirOps + ExportOps + FileOps + DirectOps + MappingOps> FileSystem for T {}
 
 /// Mount options.
 pub(crate) trait Options: Default + Send {
@@ -112,7 +115,8 @@ pub(crate) trait DirOps: Types {
     /// Finds `name`; `Ok(None)` if it is not there.
     fn lookup<'a>(dir: &'a Inode<Self>, name: &[u8]) -> Result<Option<InodeRef<'a, Self>>>;
 
-    /// Creates a regular file (`S_IFREG` in `mode`) or a directory (`S_IFDIR`).
+    /// Creates what the type in `mode` says, but no symbolic link. `rdev` is the number of a device, as
+    /// [`Inode::rdev`] returns it.
     ///
     /// Returns the new inode with its entry in `dir` made; the caller instantiates the dentry.
     fn create<'a>(
@@ -120,26 +124,46 @@ pub(crate) trait DirOps: Types {
         idmap: &Idmap,
         name: &[u8],
         mode: u16,
+        rdev: u32,
     ) -> Result<NewInode<'a, Self>>;
 
-    /// Makes `name`, which is not there, one more entry of `inode`, which is no directory and has fewer links than there may be.
+    /// Creates a symbolic link, as [`Self::create`] does. `ENAMETOOLONG` for a target that is too long.
+    fn symlink<'a>(
+        dir: &'a LockedInode<Self>,
+        idmap: &Idmap,
+        name: &[u8],
+        target: &[u8],
+    ) -> Result<NewInode<'a, Self>>;
+
+    /// Creates a regular file without a name, which [`Self::link`] may give one; `dir` is not locked.
+    fn tmpfile<'a>(dir: &'a Inode<Self>, idmap: &Idmap, mode: u16) -> Result<NewInode<'a, Self>>;
+
+    /// Makes `name`, which is not there, one more entry of `inode`, which is no directory and has fewer links than there may be; none
+    /// only if it comes from [`Self::tmpfile`].
     fn link(dir: &LockedInode<Self>, name: &[u8], inode: &LockedInode<Self>) -> Result;
 
-    /// Removes the entry of a regular file.
+    /// Removes the entry of what is no directory.
     fn unlink(dir: &LockedInode<Self>, name: &[u8], inode: &LockedInode<Self>) -> Result;
 
     /// Removes the entry of a directory; `ENOTEMPTY` if it has entries.
     fn rmdir(dir: &LockedInode<Self>, name: &[u8], inode: &LockedInode<Self>) -> Result;
 
-    /// Moves an entry. `target` is what `new_name` names now.
+    /// Moves the entry of `inode`. `target` is what the new place names now. With `whiteout` the old place names a new character
+    /// device 0/0 afterwards.
     fn rename(
-        old_dir: &LockedInode<Self>,
-        old_name: &[u8],
+        from: &Place<'_, Self>,
         inode: &Inode<Self>,
-        new_dir: &LockedInode<Self>,
-        new_name: &[u8],
+        to: &Place<'_, Self>,
         target: Option<&LockedInode<Self>>,
-        no_replace: bool,
+        whiteout: Option<&Idmap>,
+    ) -> Result;
+
+    /// Lets the entries of `a_inode` and `b_inode` change places.
+    fn exchange(
+        a: &Place<'_, Self>,
+        a_inode: &Inode<Self>,
+        b: &Place<'_, Self>,
+        b_inode: &Inode<Self>,
     ) -> Result;
 
     /// Emits the entries from position `out.pos()` on, which is at least 2: "." and ".." have been
@@ -157,6 +181,23 @@ pub(crate) trait DirOps: Types {
 
     /// The time of creation, for `statx(2)`.
     fn birth_time(inode: &Inode<Self>) -> Timestamp;
+}
+
+/// Operations by file handle. What a handle says need not make sense, and never did perhaps.
+pub(crate) trait ExportOps: Types {
+    /// Returns the inode that has this number and generation, if it has links or is in memory.
+    ///
+    /// # Errors
+    ///
+    /// `ESTALE`, and no message, if there is none.
+    fn inode_of_handle(
+        sb: &SuperBlock<Self>,
+        ino: u64,
+        generation: u32,
+    ) -> Result<InodeRef<'_, Self>>;
+
+    /// Returns the directory that a directory is in. `ESTALE`, and no message, for what is no directory, or in none any more.
+    fn parent(dir: &Inode<Self>) -> Result<InodeRef<'_, Self>>;
 }
 
 /// Operations on open regular files.

@@ -27,6 +27,10 @@ pub(crate) unsafe trait CTables: Types {
     const DIR_INODE_OPS: &'static bindings::inode_operations;
     /// Of open directories.
     const DIR_FILE_OPS: &'static bindings::file_operations;
+    /// Of symbolic links.
+    const LINK_INODE_OPS: &'static bindings::inode_operations;
+    /// Of devices, FIFOs and sockets.
+    const SPECIAL_INODE_OPS: &'static bindings::inode_operations;
     /// Of regular files.
     const FILE_INODE_OPS: &'static bindings::inode_operations;
     /// Of open regular files.

@@ -9,14 +9,21 @@ use std::{collections::BTreeMap, io, panic, time::Instant};
 use toyfs_format::{
     checksum, crc32c_update,
     dir::{self, FileType},
-    get32, get64, journal, put32, put64, ChainHeader, Extent, Inode, Region, State, Superblock,
-    Time, BITS_PER_BLOCK, BLOCK_SIZE, CHAIN_EXTENTS, SUPER_OFFSET, SUPER_SIZE, S_IFDIR, S_IFREG,
+    get32, get64, journal, put32, put64, symlink, ChainHeader, Extent, Inode, Region, State,
+    Superblock, Time, BITS_PER_BLOCK, BLOCK_SIZE, CHAIN_EXTENTS, SUPER_OFFSET, SUPER_SIZE, S_IFBLK,
+    S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG,
 };
 
 pub(crate) const TOTAL: u64 = 2048;
 pub(crate) const BIG: u64 = 4;
 pub(crate) const DIR: u64 = 5;
 pub(crate) const DEEP: u64 = 6;
+const SHORT: u64 = 7;
+const LONG: u64 = 8;
+const FIFO: u64 = 9;
+const DISK: u64 = 10;
+/// The last inode.
+pub(crate) const LAST: u64 = DISK;
 
 /// Small, fast, and the same everywhere.
 pub(crate) struct Random(pub(crate) u64);
@@ -48,6 +55,7 @@ pub(crate) struct Image {
     next: u64,
     pub(crate) chains: Vec<u64>,
     pub(crate) dirs: Vec<u64>,
+    pub(crate) links: Vec<u64>,
 }
 
 impl Disk for Image {
@@ -77,6 +85,8 @@ impl Image {
     /// - 5: `dir`, a directory of two blocks: `deep`, `link`
     /// - 6: `dir/deep`, a directory without a block
     /// - 2 again, as `dir/link`
+    /// - 7, 8: `dir/short`, `dir/long`, symbolic links
+    /// - 9, 10: `dir/fifo`, `dir/disk`, a FIFO and a block device
     pub(crate) fn new() -> Self {
         let mut sb = Superblock::layout(TOTAL, 64, 1024).unwrap();
         sb.uuid = *b"0123456789abcdef";
@@ -87,6 +97,7 @@ impl Image {
             next: sb.data.start,
             chains: Vec::new(),
             dirs: Vec::new(),
+            links: Vec::new(),
         };
         image.inode(1, S_IFDIR | 0o755, 3, 1, &[(0, 1)]);
         image.inode(2, S_IFREG | 0o644, 2, 0, &[]);
@@ -95,6 +106,18 @@ impl Image {
         image.inode(BIG, S_IFREG | 0o600, 1, 0, &many);
         image.inode(DIR, S_IFDIR | 0o755, 3, 1, &[(0, 2)]);
         image.inode(DEEP, S_IFDIR | 0o755, 2, 5, &[]);
+        image.inode(SHORT, S_IFLNK | 0o777, 1, 0, &[]);
+        image.inode(LONG, S_IFLNK | 0o777, 1, 0, &[(0, 1)]);
+        image.inode(FIFO, S_IFIFO | 0o600, 1, 0, &[]);
+        image.inode(DISK, S_IFBLK | 0o660, 1, 0, &[]);
+        put32(image.raw_inode(SHORT), 32, 1);
+        put64(image.raw_inode(SHORT), 40, 6);
+        image.raw_inode(SHORT)[160..166].copy_from_slice(b"target");
+        put64(image.raw_inode(LONG), 40, 300);
+        let (at, seed) = (image.next - 1, sb.seed());
+        symlink::encode(image.block(at), LONG, &[b'x'; 300], seed);
+        image.links.push(at);
+        put32(image.raw_inode(DISK), 104, 0x1234_5678);
         let root = image.dirs[0];
         image.add(root, 1, b"empty", 2, FileType::Reg);
         image.add(root, 1, b"small", 3, FileType::Reg);
@@ -103,7 +126,11 @@ impl Image {
         let (first, second) = (image.dirs[1], image.dirs[2]);
         image.add(first, DIR, b"deep", DEEP, FileType::Dir);
         image.add(second, DIR, b"link", 2, FileType::Reg);
-        for ino in (0..=6).chain(sb.inode_count..sb.inode_bitmap.len * BITS_PER_BLOCK) {
+        image.add(second, DIR, b"short", SHORT, FileType::Lnk);
+        image.add(second, DIR, b"long", LONG, FileType::Lnk);
+        image.add(second, DIR, b"fifo", FIFO, FileType::Fifo);
+        image.add(second, DIR, b"disk", DISK, FileType::Blk);
+        for ino in (0..=LAST).chain(sb.inode_count..sb.inode_bitmap.len * BITS_PER_BLOCK) {
             image.set_bit(sb.inode_bitmap, ino, true);
         }
         let next = image.next;
@@ -116,6 +143,7 @@ impl Image {
             image.block(block)[SUPER_OFFSET..SUPER_OFFSET + SUPER_SIZE].copy_from_slice(&raw);
         }
         journal::encode_super(image.array(sb.journal.start), 1024, &sb.uuid);
+        image.seal();
         image
     }
 
@@ -152,7 +180,7 @@ impl Image {
                 file_block,
                 disk_block: self.next,
                 len,
-                unwritten: mode & S_IFDIR == 0 && file_block == 7,
+                unwritten: mode & S_IFMT == S_IFREG && file_block == 7,
             });
             self.next += u64::from(len);
         }
@@ -170,7 +198,7 @@ impl Image {
         for (slot, e) in inode.inline.iter_mut().zip(&extents) {
             *slot = *e;
         }
-        if mode & S_IFDIR != 0 {
+        if mode & S_IFMT == S_IFDIR {
             let seed = self.sb.seed();
             for b in extents.iter().flat_map(|e| e.disk_block..e.disk_end()) {
                 dir::init_block(self.block(b), ino, seed);
@@ -209,12 +237,15 @@ impl Image {
     /// Renews all checksums.
     pub(crate) fn seal(&mut self) {
         let seed = self.sb.seed();
-        for ino in 1..7 {
+        for ino in 1..=LAST {
             let raw = self.raw_inode(ino);
             let crc = checksum(seed, raw, 4);
             put32(raw, 4, crc);
         }
-        for b in [self.chains.clone(), self.dirs.clone()].concat() {
+        for b in [&self.chains, &self.dirs, &self.links]
+            .map(|b| b.clone())
+            .concat()
+        {
             let block = self.block(b);
             let crc = checksum(seed, block, 4);
             put32(block, 4, crc);
@@ -290,7 +321,7 @@ fn clean() {
     assert_eq!(lines, [""; 0]);
     let summary = result.unwrap();
     assert_eq!((summary.errors, summary.state), (0, State::Clean));
-    assert_eq!((summary.used_inodes, summary.inodes), (6, 63));
+    assert_eq!((summary.used_inodes, summary.inodes), (LAST, 63));
     assert_eq!(summary.blocks, TOTAL);
 }
 
@@ -300,6 +331,48 @@ pub(crate) type Damage = fn(&mut Image);
 /// One defect each, and the complaint that must be among those it causes.
 pub(crate) fn cases() -> &'static [(&'static str, Damage)] {
     &[
+        ("inode 7: bad target of symbolic link", |i| {
+            i.raw_inode(SHORT)[162] = 0;
+        }),
+        ("inode 7: bad target of symbolic link", |i| {
+            put64(i.raw_inode(SHORT), 40, 7);
+        }),
+        ("inode 7: target of symbolic link in the wrong place", |i| {
+            put32(i.raw_inode(SHORT), 32, 0);
+        }),
+        ("inode 8: bad length of symbolic link", |i| {
+            put64(i.raw_inode(LONG), 40, 4080);
+        }),
+        (": bad target of symbolic link", |i| {
+            put64(i.raw_inode(LONG), 40, 299);
+        }),
+        (": bad target of symbolic link", |i| {
+            let at = i.links[0];
+            i.block(at)[20] = 0;
+        }),
+        (": bad magic of symbolic link", |i| {
+            let at = i.links[0];
+            i.block(at)[0] = 0;
+        }),
+        (": target of another symbolic link", |i| {
+            let at = i.links[0];
+            put64(i.block(at), 8, SHORT);
+        }),
+        ("inode 9: device number, but no device", |i| {
+            put32(i.raw_inode(FIFO), 104, 1);
+        }),
+        ("inode 10: special file with contents", |i| {
+            put64(i.raw_inode(DISK), 40, 1);
+        }),
+        (
+            "inode 5: entry 'disk' refers to inode 10, which is of another type",
+            |i| {
+                put32(i.raw_inode(DISK), 16, 0o20660);
+            },
+        ),
+        ("inode 2: unknown inode flag", |i| {
+            put32(i.raw_inode(2), 32, 1 << 31);
+        }),
         ("unlinked, but not deleted", |i| {
             put32(i.raw_inode(2), 28, 0);
         }),
@@ -400,9 +473,9 @@ pub(crate) fn cases() -> &'static [(&'static str, Damage)] {
             let block = i.dirs[0];
             put64(i.block(block), 16, 64);
         }),
-        ("refers to inode 9, which is free", |i| {
+        ("refers to inode 19, which is free", |i| {
             let block = i.dirs[0];
-            put64(i.block(block), 16, 9);
+            put64(i.block(block), 16, 19);
         }),
         ("two entries 'empty'", |i| {
             let block = i.dirs[0];
@@ -469,9 +542,9 @@ pub(crate) fn cases() -> &'static [(&'static str, Damage)] {
             let region = i.sb.orphans;
             i.set_bit(region, 64, true);
         }),
-        ("orphan bitmap: 9 is no inode", |i| {
+        ("orphan bitmap: 11 is no inode", |i| {
             let region = i.sb.orphans;
-            i.set_bit(region, 9, true);
+            i.set_bit(region, 11, true);
         }),
         ("inode 2: 0 links, should be 2", |i| {
             let region = i.sb.orphans;

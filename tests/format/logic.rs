@@ -711,7 +711,7 @@ fn directory_block() {
         let len = if r.one_in(20) { 255 } else { 1 + r.below(30) };
         let mut name = vec![b'a' + r.below(3) as u8; len as usize];
         name[0] = b'x' + r.below(3) as u8;
-        let kind = [dir::FileType::Dir, dir::FileType::Reg][r.below(2) as usize];
+        let kind = KINDS[r.below(7) as usize].1;
         let ino = 1 + r.below(1 << 40);
         match r.below(8) {
             0..=4 => {
@@ -756,6 +756,51 @@ fn directory_block() {
         assert_eq!(seen, model);
     }
     assert!(full > 100);
+}
+
+/// Each type of an inode, and what directories say of it.
+const KINDS: [(u32, dir::FileType); 7] = [
+    (S_IFIFO, dir::FileType::Fifo),
+    (S_IFCHR, dir::FileType::Chr),
+    (S_IFDIR, dir::FileType::Dir),
+    (S_IFBLK, dir::FileType::Blk),
+    (S_IFREG, dir::FileType::Reg),
+    (S_IFLNK, dir::FileType::Lnk),
+    (S_IFSOCK, dir::FileType::Sock),
+];
+
+/// There are no others, in inodes and in directories.
+#[test]
+fn file_types() {
+    for mode in (0..16).map(|i| i << 12) {
+        let known = KINDS.iter().find(|&&(m, _)| m == mode);
+        assert_eq!(dir::FileType::from_mode(mode | 0o7777), known.map(|k| k.1));
+        let mut inode = Inode {
+            ino: 2,
+            mode: mode | 0o7777,
+            ..Inode::default()
+        };
+        if mode == S_IFDIR {
+            inode.parent = 1;
+        }
+        if mode == S_IFLNK {
+            inode.size = 1;
+            inode.target = Inode::inline_target(b"a");
+        }
+        let parsed = Inode::parse(&inode.encode(5), 2, 5);
+        match known {
+            Some(_) => assert_eq!(parsed, Ok(inode)),
+            None => assert_eq!(parsed, Err(Corrupt("bad file type"))),
+        }
+    }
+    for kind in 0..=255 {
+        let mut block = vec![0; BLOCK_SIZE];
+        dir::init_block(&mut block, 7, 99);
+        assert!(dir::insert(&mut block, b"a", 2, dir::FileType::Reg, 99).unwrap());
+        block[dir::HEADER + 11] = kind;
+        let known = KINDS.iter().any(|&(_, k)| k as u8 == kind);
+        assert_eq!(dir::find(&block, b"a").is_ok(), known, "type {kind}");
+    }
 }
 
 /// A position stays good while entries around it come and go: whatever was there all the time is
@@ -1149,4 +1194,145 @@ fn inode_extents() {
     assert!(parse([extent(0, 1), extent(MAX_FILE_BLOCKS - 1, 1)]).is_ok());
     assert!(parse([extent(0, 1), extent(MAX_FILE_BLOCKS - 1, 2)]).is_err());
     assert!(parse([extent(0, 1), extent(u64::MAX, 1)]).is_err());
+}
+
+/// Device numbers are for devices, and what is no file has no contents.
+#[test]
+fn special_files() {
+    let parse = |inode: Inode| {
+        let inode = Inode { ino: 2, ..inode };
+        let parsed = Inode::parse(&inode.encode(5), 2, 5);
+        parsed.inspect(|p| assert_eq!(*p, inode)).map(drop)
+    };
+    for (mode, _) in KINDS {
+        let bare = Inode {
+            mode,
+            parent: u64::from(mode == S_IFDIR),
+            size: u64::from(mode == S_IFLNK),
+            target: (mode == S_IFLNK).then(|| Inode::inline_target(b"x").unwrap()),
+            ..Inode::default()
+        };
+        assert_eq!(parse(bare), Ok(()));
+        let device = parse(Inode { rdev: !0, ..bare });
+        let special = matches!(mode, S_IFIFO | S_IFSOCK | S_IFCHR | S_IFBLK);
+        assert_eq!(device.is_ok(), matches!(mode, S_IFCHR | S_IFBLK));
+        let size = parse(Inode { size: 4096, ..bare });
+        assert_eq!(size.is_ok(), !special && mode != S_IFLNK, "{mode:o}");
+        let mut filled = Inode {
+            extent_count: 1,
+            blocks: 1,
+            ..bare
+        };
+        filled.inline[0].len = 1;
+        assert_eq!(parse(filled).is_ok(), !special && mode != S_IFLNK);
+        if mode != S_IFLNK {
+            let target = Inode::inline_target(b"x");
+            let why = Corrupt("target, but no symbolic link");
+            assert_eq!(parse(Inode { target, ..bare }), Err(why));
+        }
+    }
+}
+
+/// A target is where its length says, is as long as the inode says, and has no zero in it.
+#[test]
+fn symlinks() {
+    let link = |size, target, extents: u32| {
+        let mut inode = Inode {
+            ino: 2,
+            mode: S_IFLNK | 0o777,
+            nlink: 1,
+            size,
+            target,
+            extent_count: extents,
+            blocks: extents.into(),
+            ..Inode::default()
+        };
+        for (i, e) in inode.inline.iter_mut().enumerate().take(extents as usize) {
+            e.file_block = i as u64;
+            e.disk_block = 100;
+            e.len = 1;
+        }
+        inode
+    };
+    let parse = |inode: Inode| Inode::parse(&inode.encode(5), 2, 5).map(|p| assert_eq!(p, inode));
+    let long = vec![b'x'; symlink::MAX_TARGET + 1];
+    for len in 1..=INLINE_TARGET {
+        let target = Inode::inline_target(&long[..len]);
+        assert_eq!(parse(link(len as u64, target, 0)), Ok(()));
+        assert!(parse(link(len as u64 - 1, target, 0)).is_err());
+        assert!(parse(link(len as u64 + 1, target, 0)).is_err());
+        assert!(parse(link(len as u64, target, 1)).is_err());
+        assert!(parse(link(len as u64, None, 1)).is_err());
+        let mut zero = target.unwrap();
+        zero[0] = 0;
+        assert!(parse(link(len as u64, Some(zero), 0)).is_err());
+    }
+    assert_eq!(Inode::inline_target(&long[..INLINE_TARGET + 1]), None);
+    for len in [0, INLINE_TARGET, INLINE_TARGET + 1, 4079, 4080, 1 << 40] {
+        let good = len == INLINE_TARGET + 1 || len == symlink::MAX_TARGET;
+        assert_eq!(parse(link(len as u64, None, 1)).is_ok(), good, "{len}");
+        assert!(parse(link(len as u64, None, 0)).is_err());
+        assert!(parse(link(len as u64, None, 2)).is_err());
+    }
+    // One that came to nothing, before or after it got a block.
+    for (extents, size) in [(0, 0), (1, 0), (0, 100)] {
+        let unlinked = Inode {
+            nlink: 0,
+            ..link(size, None, extents)
+        };
+        assert_eq!(parse(unlinked).is_ok(), size == 0);
+    }
+    for wrong in [
+        Extent {
+            file_block: 1,
+            ..link(100, None, 1).inline[0]
+        },
+        Extent {
+            len: 2,
+            ..link(100, None, 1).inline[0]
+        },
+        Extent {
+            unwritten: true,
+            ..link(100, None, 1).inline[0]
+        },
+    ] {
+        let mut inode = link(100, None, 1);
+        inode.inline[0] = wrong;
+        let why = Corrupt("symbolic link without a block for its target");
+        assert_eq!(parse(inode), Err(why));
+    }
+
+    let mut r = Random(11);
+    let mut block = vec![0; BLOCK_SIZE];
+    for len in (1..=symlink::MAX_TARGET)
+        .step_by(31)
+        .chain([symlink::MAX_TARGET])
+    {
+        let target = &long[..len];
+        symlink::encode(&mut block, 7, target, 99);
+        let size = len as u64;
+        assert_eq!(symlink::parse(&block, 7, size, 99), Ok(target));
+        assert!(symlink::parse(&block, 8, size, 99).is_err());
+        assert!(symlink::parse(&block, 7, size, 98).is_err());
+        assert!(symlink::parse(&block, 7, size - 1, 99).is_err());
+        assert!(symlink::parse(&block, 7, size + 1, 99).is_err());
+        assert!(symlink::parse(&block[1..], 7, size, 99).is_err());
+        let mut bad = block.clone();
+        let bit = r.below(BLOCK_SIZE as u64 * 8) as usize;
+        bad[bit / 8] ^= 1 << (bit % 8);
+        assert!(symlink::parse(&bad, 7, size, 99).is_err());
+        // With a good checksum: a zero in the target, or something behind it.
+        for (at, byte) in [(16 + r.below(size) as usize, 0), (4095, 1)] {
+            let mut bad = block.clone();
+            bad[at] = byte;
+            let crc = checksum(99, &bad, 4);
+            put32(&mut bad, 4, crc);
+            assert!(symlink::parse(&bad, 7, size, 99).is_err());
+        }
+    }
+    // As long as there is room, without a zero at the end.
+    block[16..].fill(b'x');
+    let crc = checksum(99, &block, 4);
+    put32(&mut block, 4, crc);
+    assert!(symlink::parse(&block, 7, 4080, 99).is_err());
 }

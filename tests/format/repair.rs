@@ -6,7 +6,7 @@
 
 use super::*;
 use crate::{
-    check::tests::{cases, Image, Random, BIG, DEEP, DIR, TOTAL},
+    check::tests::{cases, Image, Random, BIG, DEEP, DIR, LAST, TOTAL},
     exit_status,
 };
 use std::{
@@ -215,11 +215,15 @@ fn expect_paths(image: &mut Image, expected: &[(&str, u64)]) {
     assert_eq!(paths(image), expected.collect());
 }
 
-const ALL: [(&str, u64); 6] = [
+const ALL: [(&str, u64); 10] = [
     ("/big", BIG),
     ("/dir", DIR),
     ("/dir/deep", DEEP),
     ("/dir/link", 2),
+    ("/dir/short", 7),
+    ("/dir/long", 8),
+    ("/dir/fifo", 9),
+    ("/dir/disk", 10),
     ("/empty", 2),
     ("/small", 3),
 ];
@@ -346,6 +350,10 @@ fn orphans() {
             &[
                 ("/dir", DIR),
                 ("/dir/link", 2),
+                ("/dir/short", 7),
+                ("/dir/long", 8),
+                ("/dir/fifo", 9),
+                ("/dir/disk", 10),
                 ("/empty", 2),
                 ("/small", 3),
             ],
@@ -456,7 +464,7 @@ fn lost_and_found() {
     image.block(root)[100] ^= 1;
     let talk = repaired(&mut image);
     talk.expect("is damaged: empty it");
-    let found = 7;
+    let found = 11;
     expect_paths(
         &mut image,
         &[
@@ -466,6 +474,10 @@ fn lost_and_found() {
             ("/lost+found/#5", DIR),
             ("/lost+found/#5/deep", DEEP),
             ("/lost+found/#5/link", 2),
+            ("/lost+found/#5/short", 7),
+            ("/lost+found/#5/long", 8),
+            ("/lost+found/#5/fifo", 9),
+            ("/lost+found/#5/disk", 10),
         ],
     );
     let dir = inode(&mut image, DIR).unwrap();
@@ -505,7 +517,7 @@ fn lost_and_found() {
     let root = image.dirs[0];
     unlink(&mut image, root, b"small");
     let (region, count) = (image.sb.inode_bitmap, image.sb.inode_count);
-    for ino in DEEP + 1..count {
+    for ino in LAST + 1..count {
         image.set_bit(region, ino, true);
         let raw = Inode {
             ino,
@@ -553,7 +565,8 @@ fn tree() {
         .keys()
         .filter(|p| p.starts_with("/lost+found/#"))
         .collect();
-    assert_eq!(lost.len(), 2, "{found:#?}");
+    // With the other entries that the second block had.
+    assert_eq!(lost.len(), 6, "{found:#?}");
     assert!(found.values().any(|&i| i == DIR) && found.values().any(|&i| i == DEEP));
 
     // In two directories: it stays in the one that it says.

@@ -126,9 +126,9 @@ impl<D: Disk> Check<'_, D> {
             return false;
         };
         node.refs += 1;
-        let is_dir = node.is_dir;
+        let (is_dir, right) = (node.is_dir, node.kind == Some(kind));
         let stray = is_dir && node.parent != parent;
-        if is_dir != (kind == FileType::Dir) {
+        if !right {
             self.inode_error(parent, format!("{entry}, which is of another type"));
         }
         if stray {

@@ -3,7 +3,9 @@
 //! Inodes, and the blocks that they claim.
 
 use super::state::{Check, Disk, Node};
-use toyfs_format::{ChainHeader, Corrupt, Extent, Inode, BLOCK_SIZE, INODES_PER_BLOCK};
+use toyfs_format::{
+    dir::FileType, symlink, ChainHeader, Corrupt, Extent, Inode, BLOCK_SIZE, INODES_PER_BLOCK,
+};
 
 impl<D: Disk> Check<'_, D> {
     /// Reads all inodes in use and marks their blocks.
@@ -49,10 +51,17 @@ impl<D: Disk> Check<'_, D> {
                 self.inode_error(ino, "number of blocks does not match the extents");
             }
         }
+        if inode.is_symlink() && inode.size > 0 {
+            // None if it is in the inode, where it has been checked.
+            for e in extents.iter().flatten() {
+                self.target(inode, e.disk_block);
+            }
+        }
         self.nodes.insert(
             ino,
             Node {
                 is_dir: inode.is_dir(),
+                kind: FileType::from_mode(inode.mode),
                 nlink: inode.nlink,
                 size: inode.size,
                 parent: inode.parent,
@@ -61,6 +70,17 @@ impl<D: Disk> Check<'_, D> {
                 subdirs: 0,
             },
         );
+    }
+
+    /// Looks at the target of a symbolic link in its block.
+    fn target(&mut self, inode: &Inode, block: u64) {
+        let mut buf = vec![0; BLOCK_SIZE];
+        if !self.read(block, &mut buf) {
+            return;
+        }
+        if let Err(Corrupt(why)) = symlink::parse(&buf, inode.ino, inode.size, self.sb.seed()) {
+            self.inode_error(inode.ino, format!("block {block}: {why}"));
+        }
     }
 
     /// Reads the extents of an inode and marks their blocks. `None` if there are errors in them.

@@ -4,7 +4,7 @@
 
 use super::bits::Bits;
 use std::{collections::BTreeMap, io};
-use toyfs_format::{Extent, State, Superblock};
+use toyfs_format::{dir::FileType, Extent, State, Superblock};
 
 /// After so many errors the others are only counted.
 const MAX_MESSAGES: u64 = 1000;
@@ -37,6 +37,8 @@ impl Report<'_> {
 /// What the second half of the check has to know about an inode.
 pub(super) struct Node {
     pub(super) is_dir: bool,
+    /// What entries have to say about it.
+    pub(super) kind: Option<FileType>,
     pub(super) nlink: u32,
     pub(super) size: u64,
     pub(super) parent: u64,

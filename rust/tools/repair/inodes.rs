@@ -6,7 +6,7 @@ use super::{connect::Tree, extents::Salvage, Node, Repair};
 use crate::check::Disk;
 use std::io;
 use toyfs_format::{
-    Corrupt, Extent, Inode, BLOCK_LOG2, BLOCK_SIZE, INODES_PER_BLOCK, INODE_SIZE, ROOT_INO,
+    symlink, Corrupt, Extent, Inode, BLOCK_LOG2, BLOCK_SIZE, INODES_PER_BLOCK, INODE_SIZE, ROOT_INO,
 };
 
 impl<D: Disk> Repair<'_, '_, D> {
@@ -27,13 +27,33 @@ impl<D: Disk> Repair<'_, '_, D> {
                 let raw = &block[(ino - first) as usize * INODE_SIZE..];
                 let root_ok = |inode: &Inode| ino != ROOT_INO || inode.is_dir();
                 match Inode::parse(raw, ino, sb.seed()) {
-                    Ok(inode) if root_ok(&inode) => self.keep(inode),
+                    Ok(inode) if root_ok(&inode) => match self.check_link(&inode) {
+                        Ok(()) => self.keep(inode),
+                        Err(Corrupt(why)) => self.clear(ino, why),
+                    },
                     Ok(_) => self.clear(ino, "root is no directory"),
                     Err(Corrupt(why)) => self.clear(ino, why),
                 }
             }
         }
         Ok(())
+    }
+
+    /// Checks the target of a symbolic link that has a block for it: there is nothing else that such a one could keep.
+    fn check_link(&self, inode: &Inode) -> Result<(), Corrupt> {
+        let Some(e) = inode
+            .inline_extents()
+            .first()
+            .filter(|_| inode.is_symlink())
+        else {
+            return Ok(());
+        };
+        if !self.sb.is_data(e.disk_block, 1) || self.used.get(e.disk_block) {
+            return Err(Corrupt("target of symbolic link in another's block"));
+        }
+        let block = self.disk.block(e.disk_block);
+        let block = block.map_err(|_| Corrupt("unreadable target of symbolic link"))?;
+        symlink::parse(&block, inode.ino, inode.size, self.sb.seed()).map(drop)
     }
 
     /// Gives an inode up.

@@ -8,12 +8,12 @@ use super::inode;
 use crate::{
     bindings,
     vfs::{
-        directory::{name_of, DirEmitter},
+        directory::{name_of, DirEmitter, Place},
         errno::to_int,
         file::file_inode,
         inode::Inode,
         inode_lock::LockedInode,
-        new_inode::Idmap,
+        new_inode::{Idmap, NewInode},
         operations::FileSystem,
     },
 };
@@ -22,7 +22,7 @@ use core::{
     mem::{self, ManuallyDrop},
     ptr,
 };
-use kernel::{error::Result, prelude::*};
+use kernel::{error::Result, prelude::*, str::CStr};
 
 /// The tables of the directories of `T`.
 pub(in crate::vfs) struct Tables<T>(PhantomData<T>);
@@ -34,9 +34,12 @@ impl<T: FileSystem> Tables<T> {
             create: Some(Self::create),
             link: Some(Self::link),
             unlink: Some(Self::unlink),
+            symlink: Some(Self::symlink),
             mkdir: Some(Self::mkdir),
             rmdir: Some(Self::rmdir),
+            mknod: Some(Self::mknod),
             rename: Some(Self::rename),
+            tmpfile: Some(Self::tmpfile),
             setattr: Some(inode::Tables::<T>::setattr),
             getattr: Some(inode::Tables::<T>::getattr),
             // SAFETY: All zeroes is a table of absent operations.
@@ -48,6 +51,7 @@ impl<T: FileSystem> Tables<T> {
         read: Some(bindings::generic_read_dir),
         iterate_shared: Some(Self::iterate_shared),
         fsync: Some(Self::dir_fsync),
+        setlease: Some(bindings::vfs_generic_setlease),
         // SAFETY: All zeroes is a table of absent operations.
         ..unsafe { mem::zeroed() }
     };
@@ -72,21 +76,23 @@ impl<T: FileSystem> Tables<T> {
         }
     }
 
+    /// Has `make` make an inode, and the name that `dentry` is for it.
+    ///
     /// # Safety
     ///
     /// As `->create()`.
-    unsafe fn make(
+    unsafe fn make<'a>(
         idmap: *mut bindings::mnt_idmap,
         dir: *mut bindings::inode,
         dentry: *mut bindings::dentry,
-        mode: u16,
+        make: impl FnOnce(&'a LockedInode<T>, &Idmap, &[u8]) -> Result<NewInode<'a, T>>,
     ) -> Result {
         // SAFETY: The VFS passes valid objects, and holds the directory's lock; the dentry is ours, its name
         // stable.
         unsafe {
             let dir = LockedInode::<T>::from_raw(dir);
             T::check_writable(dir.super_block())?;
-            let new = T::create(dir, &*idmap.cast::<Idmap>(), name_of(dentry), mode)?;
+            let new = make(dir, &*idmap.cast::<Idmap>(), name_of(dentry))?;
             // Unlocks the inode and takes over its reference.
             bindings::d_instantiate_new(dentry, ManuallyDrop::new(new).as_raw());
         }
@@ -105,7 +111,78 @@ impl<T: FileSystem> Tables<T> {
         mode: bindings::umode_t,
     ) -> i32 {
         // SAFETY: Passed through.
-        to_int(unsafe { Self::make(idmap, dir, dentry, mode) })
+        to_int(unsafe {
+            Self::make(idmap, dir, dentry, |dir, idmap, name| {
+                T::create(dir, idmap, name, mode, 0)
+            })
+        })
+    }
+
+    /// `->mknod()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
+    unsafe extern "C" fn mknod(
+        idmap: *mut bindings::mnt_idmap,
+        dir: *mut bindings::inode,
+        dentry: *mut bindings::dentry,
+        mode: bindings::umode_t,
+        dev: bindings::dev_t,
+    ) -> i32 {
+        // SAFETY: Passed through.
+        to_int(unsafe {
+            let rdev = bindings::vfs_new_encode_dev(dev);
+            Self::make(idmap, dir, dentry, |dir, idmap, name| {
+                T::create(dir, idmap, name, mode, rdev)
+            })
+        })
+    }
+
+    /// `->symlink()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
+    unsafe extern "C" fn symlink(
+        idmap: *mut bindings::mnt_idmap,
+        dir: *mut bindings::inode,
+        dentry: *mut bindings::dentry,
+        target: *const kernel::ffi::c_char,
+    ) -> i32 {
+        // SAFETY: The target is a string, for as long as the call. The rest is passed through.
+        to_int(unsafe {
+            let target = CStr::from_char_ptr(target).to_bytes();
+            Self::make(idmap, dir, dentry, |dir, idmap, name| {
+                T::symlink(dir, idmap, name, target)
+            })
+        })
+    }
+
+    /// `->tmpfile()`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
+    unsafe extern "C" fn tmpfile(
+        idmap: *mut bindings::mnt_idmap,
+        dir: *mut bindings::inode,
+        file: *mut bindings::file,
+        mode: bindings::umode_t,
+    ) -> i32 {
+        // SAFETY: The VFS passes valid objects, and a file whose dentry, which is nowhere, is ours. It takes over the reference.
+        unsafe {
+            let dir = Inode::<T>::from_raw(dir);
+            let made = T::check_writable(dir.super_block())
+                .and_then(|()| T::tmpfile(dir, &*idmap.cast::<Idmap>(), mode));
+            if let Ok(new) = made {
+                let inode = new.publish().into_raw();
+                bindings::d_mark_tmpfile(file, inode);
+                bindings::d_instantiate(bindings::vfs_file_dentry(file), inode);
+                return bindings::vfs_finish_open_simple(file, 0);
+            }
+            to_int(made.map(drop))
+        }
     }
 
     /// `->mkdir()`.
@@ -120,7 +197,12 @@ impl<T: FileSystem> Tables<T> {
         mode: bindings::umode_t,
     ) -> *mut bindings::dentry {
         // SAFETY: Passed through.
-        match unsafe { Self::make(idmap, dir, dentry, mode | bindings::S_IFDIR as u16) } {
+        let made = unsafe {
+            Self::make(idmap, dir, dentry, |dir, idmap, name| {
+                T::create(dir, idmap, name, mode | bindings::S_IFDIR as u16, 0)
+            })
+        };
+        match made {
             Ok(()) => ptr::null_mut(),
             Err(e) => e.to_ptr(),
         }
@@ -201,32 +283,51 @@ impl<T: FileSystem> Tables<T> {
     ///
     /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn rename(
-        _idmap: *mut bindings::mnt_idmap,
+        idmap: *mut bindings::mnt_idmap,
         old_dir: *mut bindings::inode,
         old_dentry: *mut bindings::dentry,
         new_dir: *mut bindings::inode,
         new_dentry: *mut bindings::dentry,
         flags: u32,
     ) -> i32 {
-        if flags & !bindings::RENAME_NOREPLACE != 0 {
+        let (exchange, whiteout) = (bindings::RENAME_EXCHANGE, bindings::RENAME_WHITEOUT);
+        if flags & !(bindings::RENAME_NOREPLACE | exchange | whiteout) != 0 {
             return EINVAL.to_errno();
         }
-        // SAFETY: The VFS holds the locks of the directories, and of the target but for some exchanges.
-        unsafe {
-            if let Err(e) = T::check_writable(Inode::<T>::from_raw(old_dir).super_block()) {
-                return e.to_errno();
+        let rename = || -> Result {
+            // SAFETY: The VFS passes valid objects, and holds the locks of the directories, and of the target but for some
+            // exchanges. The names are stable.
+            unsafe {
+                let from = Place::<T> {
+                    dir: LockedInode::from_raw(old_dir),
+                    name: name_of(old_dentry),
+                };
+                let to = Place::<T> {
+                    dir: LockedInode::from_raw(new_dir),
+                    name: name_of(new_dentry),
+                };
+                T::check_writable(from.dir.super_block())?;
+                let inode = Inode::from_raw(bindings::vfs_d_inode(old_dentry));
+                let target = bindings::vfs_d_inode(new_dentry);
+                if flags & exchange != 0 {
+                    if target.is_null() {
+                        return Err(ENOENT);
+                    }
+                    return T::exchange(&from, inode, &to, Inode::from_raw(target));
+                }
+                if flags & bindings::RENAME_NOREPLACE != 0 && !target.is_null() {
+                    return Err(EEXIST);
+                }
+                T::rename(
+                    &from,
+                    inode,
+                    &to,
+                    (!target.is_null()).then(|| LockedInode::from_raw(target)),
+                    (flags & whiteout != 0).then(|| &*idmap.cast::<Idmap>()),
+                )
             }
-            let target = bindings::vfs_d_inode(new_dentry);
-            to_int(T::rename(
-                LockedInode::from_raw(old_dir),
-                name_of(old_dentry),
-                Inode::from_raw(bindings::vfs_d_inode(old_dentry)),
-                LockedInode::from_raw(new_dir),
-                name_of(new_dentry),
-                (!target.is_null()).then(|| LockedInode::from_raw(target)),
-                flags & bindings::RENAME_NOREPLACE != 0,
-            ))
-        }
+        };
+        to_int(rename())
     }
 
     /// `->iterate_shared()`.

@@ -37,6 +37,7 @@ impl<T: FileSystem> Tables<T> {
         fallocate: Some(Self::fallocate),
         splice_read: Some(Self::splice_read),
         splice_write: Some(bindings::iter_file_splice_write),
+        setlease: Some(bindings::vfs_generic_setlease),
         // SAFETY: All zeroes is a table of absent operations.
         ..unsafe { mem::zeroed() }
     };

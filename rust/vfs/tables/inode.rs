@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `struct inode_operations` of regular files, and what directories share with them.
+//! `struct inode_operations` of regular files, symbolic links and special files, and what directories share with them.
 //!
 //! C headers: `include/linux/fs.h`, `include/linux/fiemap.h`.
 
@@ -14,7 +14,7 @@ use crate::{
 use core::{marker::PhantomData, mem};
 use kernel::error::{to_result, Result};
 
-/// The table of the regular files of `T`.
+/// The tables of what is no directory of `T`.
 pub(in crate::vfs) struct Tables<T>(PhantomData<T>);
 
 impl<T: FileSystem> Tables<T> {
@@ -23,6 +23,23 @@ impl<T: FileSystem> Tables<T> {
             setattr: Some(Self::setattr),
             getattr: Some(Self::getattr),
             fiemap: Some(Self::fiemap),
+            // SAFETY: All zeroes is a table of absent operations.
+            ..unsafe { mem::zeroed() }
+        };
+
+    pub(in crate::vfs) const LINK_INODE_OPS: bindings::inode_operations =
+        bindings::inode_operations {
+            get_link: Some(bindings::simple_get_link),
+            setattr: Some(Self::setattr),
+            getattr: Some(Self::getattr),
+            // SAFETY: All zeroes is a table of absent operations.
+            ..unsafe { mem::zeroed() }
+        };
+
+    pub(in crate::vfs) const SPECIAL_INODE_OPS: bindings::inode_operations =
+        bindings::inode_operations {
+            setattr: Some(Self::setattr),
+            getattr: Some(Self::getattr),
             // SAFETY: All zeroes is a table of absent operations.
             ..unsafe { mem::zeroed() }
         };
@@ -80,7 +97,7 @@ impl<T: FileSystem> Tables<T> {
                 (*stat).btime.tv_nsec = btime.nsec as isize;
                 (*stat).result_mask |= bindings::STATX_BTIME;
             }
-            if request_mask & bindings::STATX_DIOALIGN != 0 && !inode.is_dir() {
+            if request_mask & bindings::STATX_DIOALIGN != 0 && inode.is_file() {
                 let dio = T::dio_alignment(inode);
                 (*stat).dio_mem_align = dio.memory;
                 (*stat).dio_offset_align = dio.offset;

@@ -7,6 +7,7 @@
 
 pub(super) mod context;
 mod directory;
+mod export;
 mod fault;
 mod file;
 mod inode;
@@ -23,6 +24,9 @@ unsafe impl<T: FileSystem> CTables for T {
     const DIR_INODE_OPS: &'static bindings::inode_operations =
         &directory::Tables::<T>::DIR_INODE_OPS;
     const DIR_FILE_OPS: &'static bindings::file_operations = &directory::Tables::<T>::DIR_FILE_OPS;
+    const LINK_INODE_OPS: &'static bindings::inode_operations = &inode::Tables::<T>::LINK_INODE_OPS;
+    const SPECIAL_INODE_OPS: &'static bindings::inode_operations =
+        &inode::Tables::<T>::SPECIAL_INODE_OPS;
     const FILE_INODE_OPS: &'static bindings::inode_operations = &inode::Tables::<T>::FILE_INODE_OPS;
     const FILE_OPS: &'static bindings::file_operations = &file::Tables::<T>::FILE_OPS;
     const MAPPING_OPS: &'static bindings::address_space_operations =

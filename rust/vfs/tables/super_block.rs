@@ -93,6 +93,10 @@ impl<T: FileSystem> Tables<T> {
         // may be no super block any more, and `kfree()` finds the cache by itself.
         unsafe {
             let obj = InodeBox::<T>::of(inode);
+            if let Some(target) = Inode::<T>::from_raw(inode).link() {
+                // Of a path walk with RCU: it has seen its grace period.
+                bindings::kfree(target.as_ptr().cast());
+            }
             ptr::drop_in_place(ptr::addr_of_mut!((*obj).data).cast::<T::Inode>());
             bindings::kfree(obj.cast());
         }

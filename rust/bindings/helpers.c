@@ -69,6 +69,16 @@ bool vfs_queue_work(struct workqueue_struct *queue, struct work_struct *work)
 	return queue_work(queue, work);
 }
 
+void vfs_init_delayed_work(struct delayed_work *work, work_func_t fn)
+{
+	INIT_DELAYED_WORK(work, fn);
+}
+
+bool vfs_queue_delayed_work(struct workqueue_struct *queue, struct delayed_work *work, unsigned int ms)
+{
+	return queue_delayed_work(queue, work, msecs_to_jiffies(ms));
+}
+
 void vfs_list_init(struct list_head *list)
 {
 	INIT_LIST_HEAD(list);

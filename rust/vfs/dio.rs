@@ -12,10 +12,15 @@ use super::{
     iov_iter::IovIter,
     pinned::{Memory, PinnedBuffer},
     types::{CTables, Types},
+    work_queue::WorkQueue,
 };
 use crate::bindings;
 use core::{cell::UnsafeCell, mem, ptr};
-use kernel::{alloc::flags::GFP_NOWAIT, error::Result, prelude::*, types::Opaque};
+use kernel::{alloc::flags::GFP_NOWAIT, error::Result, prelude::*, time::Msecs, types::Opaque};
+
+/// A page that somebody else has locked is tried again after so long, in milliseconds; twice as long each time.
+const FIRST_DELAY_MS: Msecs = 2;
+const LAST_DELAY_MS: Msecs = 100;
 
 /// What a file system is told of its direct I/O.
 pub(crate) trait DirectOps: Types {
@@ -137,7 +142,10 @@ pub(crate) fn direct_rw<T: DirectOps + CTables>(
 #[repr(C)]
 struct InFlight<'a, T: DirectOps + 'a> {
     part: UnsafeCell<bindings::kiocb>,
-    work: Opaque<bindings::work_struct>,
+    /// Initialised when there is something for it to do.
+    work: Opaque<bindings::delayed_work>,
+    /// After so many milliseconds the next try.
+    delay: Msecs,
     original: *mut bindings::kiocb,
     buffer: PinnedBuffer,
     state: Option<T::InFlight<'a>>,
@@ -183,6 +191,7 @@ pub(crate) fn direct_rw_later<'a, T: DirectOps + CTables>(
         InFlight::<'a, T> {
             part: UnsafeCell::new(part),
             work: Opaque::uninit(),
+            delay: 0,
             original: iocb.as_raw(),
             buffer: PinnedBuffer::new(),
             state: Some(state),
@@ -207,8 +216,6 @@ pub(crate) fn direct_rw_later<'a, T: DirectOps + CTables>(
     let dops = dio_ops::<T>(is_write);
     request.sync &= is_write;
     let request = KBox::into_raw(request);
-    // SAFETY: The work stays where it is until it is run, if ever.
-    unsafe { bindings::vfs_init_work((*request).work.get(), Some(InFlight::<T>::finish)) };
     // SAFETY: Valid request and tables. If the call returns EIOCBQUEUED, `end` frees the request and
     // completes the caller's, and may have done so; until it returns, iomap keeps `end` from being called.
     let ret = unsafe {
@@ -261,22 +268,67 @@ impl<T: DirectOps + CTables> InFlight<'_, T> {
                 T::direct_ended(state);
             }
             let memory = (*this).buffer.unpin();
-            (*this).sync &= ret > 0;
-            if (*this).sync || memory == Memory::DirtiedInTask {
+            let work = (*this).work.get();
+            if memory == Memory::DirtiedInTask {
                 (*this).ret = Some(ret);
-                // Where iomap does the same, before the caller is told. Not here, even if this is a task: others may wait for
-                // it to dispatch their requests, and one of those may hold the lock of a page. Not on the mount's own queue:
-                // what is waited for may wait for that. iomap has made this one before it left the first request in flight.
-                bindings::vfs_queue_work((*(*inode).i_sb).s_dio_done_wq, (*this).work.get());
+                // Not here, even if this is a task: others may wait for it to dispatch their requests, and one of those may
+                // hold the lock of a page.
+                bindings::vfs_init_delayed_work(work, Some(Self::dirty_again));
+                Self::queue(inode).enqueue_later(work, 0);
+                return;
+            }
+            let work = ptr::addr_of_mut!((*work).work);
+            (*this).sync &= ret > 0;
+            if (*this).sync {
+                (*this).ret = Some(ret);
+                // Where iomap does the same, before the caller is told. Not on the mount's own queue: what is waited for may
+                // wait for that. iomap has made this one before it left the first request in flight.
+                bindings::vfs_init_work(work, Some(Self::finish));
+                bindings::vfs_queue_work((*(*inode).i_sb).s_dio_done_wq, work);
                 return;
             }
             if memory == Memory::FreedInTask && bindings::vfs_bio_in_atomic() {
-                let queue = Inode::<T>::from_raw(inode).super_block().work_queue();
-                queue.enqueue((*this).work.get());
+                bindings::vfs_init_work(work, Some(Self::finish));
+                Self::queue(inode).enqueue(work);
             } else {
                 drop(KBox::from_raw(this));
             }
             Self::complete(original, ret);
+        }
+    }
+
+    /// The mount's own work queue.
+    ///
+    /// # Safety
+    ///
+    /// `inode` must be one of `T`, mounted for `'b`.
+    unsafe fn queue<'b>(inode: *mut bindings::inode) -> &'b WorkQueue {
+        // SAFETY: By the caller's promise.
+        unsafe { Inode::<T>::from_raw(inode) }
+            .super_block()
+            .work_queue()
+    }
+
+    /// Marks what was read into dirty, and completes the request. Comes back later if that would have to wait: whoever has the
+    /// lock of a page of the buffer, a server of FUSE for one, may keep it for as long as he likes, and others need the queue.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the work queue, with the work of a read that `end` has left to it.
+    unsafe extern "C" fn dirty_again(work: *mut bindings::work_struct) {
+        let delayed = work.wrapping_byte_sub(mem::offset_of!(bindings::delayed_work, work));
+        let this = delayed.wrapping_byte_sub(mem::offset_of!(InFlight<'_, T>, work));
+        // SAFETY: Boxed, and left to us by `end`; queued once at a time. The caller's request is in flight until it is completed,
+        // and keeps the mount, and with it the queue.
+        unsafe {
+            let this = this.cast::<InFlight<'_, T>>();
+            if !(*this).buffer.try_dirty_again() {
+                (*this).delay = ((*this).delay * 2).clamp(FIRST_DELAY_MS, LAST_DELAY_MS);
+                let inode = file_inode((*(*this).original).ki_filp);
+                Self::queue(inode).enqueue_later(delayed.cast(), (*this).delay);
+                return;
+            }
+            Self::finish(work);
         }
     }
 
@@ -294,14 +346,16 @@ impl<T: DirectOps + CTables> InFlight<'_, T> {
         }
     }
 
-    /// Does what the end of a request has left: marks what was read into dirty, makes durable what was written, completes
-    /// the request; or frees what described it.
+    /// Does what the end of a request has left: makes durable what was written, completes the request; or frees what described
+    /// it.
     ///
     /// # Safety
     ///
     /// To be called by the work queue, with the work of such a request.
     unsafe extern "C" fn finish(work: *mut bindings::work_struct) {
-        let this = work.wrapping_byte_sub(mem::offset_of!(InFlight<'_, T>, work));
+        let this = work
+            .wrapping_byte_sub(mem::offset_of!(bindings::delayed_work, work))
+            .wrapping_byte_sub(mem::offset_of!(InFlight<'_, T>, work));
         // SAFETY: Boxed, and left to us by `end`. If there is something to complete, the caller's request is still in
         // flight.
         unsafe {

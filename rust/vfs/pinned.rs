@@ -148,6 +148,8 @@ pub(crate) struct PinnedBuffer {
     destination: bool,
     /// Whether something may have been read into it since its pages were marked dirty.
     filled: bool,
+    /// So many of its folios have been marked since.
+    dirtied: usize,
 }
 
 // SAFETY: Whoever has the value has the pins; they may be given up anywhere.
@@ -168,6 +170,7 @@ impl PinnedBuffer {
             bytes: 0,
             destination: false,
             filled: false,
+            dirtied: 0,
         }
     }
 
@@ -354,6 +357,41 @@ impl PinnedBuffer {
         Ok(())
     }
 
+    /// As [`Self::dirty_ahead`], after the read, without waiting for anybody; in a task. False if it has come to a page whose
+    /// lock somebody has: to be called again, to go on there. Once it has returned true, [`Self::unpin`] has nothing to wait
+    /// for.
+    ///
+    /// Each page is marked once: what is written back after that has what was read.
+    pub(super) fn try_dirty_again(&mut self) -> bool {
+        let (done, mut at) = (self.dirtied, 0);
+        for bv in self.bvecs().iter().filter(|_| self.filled) {
+            let mut locked = false;
+            // SAFETY: The pages are pinned.
+            unsafe {
+                folios_of(bv, |folio| {
+                    if locked {
+                        return;
+                    }
+                    if at >= done && !bindings::vfs_folio_test_dirty(folio) {
+                        if !bindings::vfs_folio_trylock(folio) {
+                            locked = true;
+                            return;
+                        }
+                        bindings::folio_mark_dirty(folio);
+                        bindings::folio_unlock(folio);
+                    }
+                    at += 1;
+                })
+            }
+            if locked {
+                self.dirtied = at;
+                return false;
+            }
+        }
+        self.filled = false;
+        true
+    }
+
     fn is_dirty(&self) -> bool {
         self.bvecs().iter().all(|bv| {
             let mut dirty = true;
@@ -364,7 +402,7 @@ impl PinnedBuffer {
     }
 
     /// Unpins the pages, in any context, unless one of them has been read into and was written back meanwhile: it must be
-    /// marked dirty again, before anybody takes the read for complete, and that waits for its lock.
+    /// marked dirty again, before anybody takes the read for complete, and that takes its lock.
     ///
     /// Says what is left to do.
     pub(super) fn unpin(&mut self) -> Memory {
@@ -399,6 +437,7 @@ impl PinnedBuffer {
         self.few_len = 0;
         self.bytes = 0;
         self.filled = false;
+        self.dirtied = 0;
     }
 }
 
@@ -415,6 +454,6 @@ pub(super) enum Memory {
     FreedAnywhere,
     /// Where sleeping is allowed, at any time.
     FreedInTask,
-    /// Where sleeping is allowed, and nobody waits for this task, before the request is complete.
+    /// When [`PinnedBuffer::try_dirty_again`] has returned true, before the request is complete.
     DirtiedInTask,
 }

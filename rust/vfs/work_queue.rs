@@ -6,7 +6,7 @@
 
 use crate::bindings;
 use core::ptr::NonNull;
-use kernel::{error::Result, prelude::*, str::CStr};
+use kernel::{error::Result, prelude::*, str::CStr, time::Msecs};
 
 /// A work queue of a mount's own, which makes progress also when memory is short.
 ///
@@ -34,6 +34,20 @@ impl WorkQueue {
     pub(super) unsafe fn enqueue(&self, work: *mut bindings::work_struct) -> bool {
         // SAFETY: By the caller's promise; the queue exists while the value does.
         unsafe { bindings::vfs_queue_work(self.0.as_ptr(), work) }
+    }
+
+    /// As [`Self::enqueue`], `ms` milliseconds later. Dropping the queue does not wait for what is not on it yet.
+    ///
+    /// # Safety
+    ///
+    /// As [`Self::enqueue`]; and something else must keep the queue until `work` is on it.
+    pub(super) unsafe fn enqueue_later(
+        &self,
+        work: *mut bindings::delayed_work,
+        ms: Msecs,
+    ) -> bool {
+        // SAFETY: By the caller's promise.
+        unsafe { bindings::vfs_queue_delayed_work(self.0.as_ptr(), work, ms) }
     }
 }
 

@@ -710,6 +710,11 @@ struct file *vfs_vmf_file(struct vm_fault *vmf)
 	return vmf->vma->vm_file;
 }
 
+bool vfs_vmf_is_shared(struct vm_fault *vmf)
+{
+	return vmf->vma->vm_flags & VM_SHARED;
+}
+
 bool vfs_fatal_signal_pending(void)
 {
 	return fatal_signal_pending(current);

@@ -181,6 +181,7 @@ void vfs_debugfs_remove(struct dentry *dentry);
 
 /* file, fault, task */
 struct file *vfs_vmf_file(struct vm_fault *vmf);
+bool vfs_vmf_is_shared(struct vm_fault *vmf);
 bool vfs_fatal_signal_pending(void);
 void vfs_cond_resched(void);
 void vfs_panic(const char *message);
@@ -225,6 +226,8 @@ static const unsigned int VFS_IOMAP_FAULT = IOMAP_FAULT;
 static const unsigned int VFS_IOMAP_DIRECT = IOMAP_DIRECT;
 static const unsigned int VFS_IOMAP_NOWAIT = IOMAP_NOWAIT;
 static const unsigned int VFS_FAULT_FLAG_WRITE = FAULT_FLAG_WRITE;
+static const unsigned int VFS_FAULT_FLAG_RETRY_NOWAIT = FAULT_FLAG_RETRY_NOWAIT;
+static const unsigned int VFS_FAULT_ERROR = (unsigned int)VM_FAULT_ERROR;
 #endif
 
 #endif /* VFS_HELPERS_H */

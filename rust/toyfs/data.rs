@@ -23,7 +23,7 @@ use crate::{
     lock::State,
     vfs::{
         cond_resched, fatal_signal_pending, Extent, ExtentKind, IomapFlags, IovIter, Kiocb,
-        MappingOps,
+        MappingOps, Reader,
     },
 };
 use core::ops::RangeInclusive;
@@ -323,6 +323,14 @@ pub(super) fn buffered_write(
     written
 }
 
+/// Whether somebody writes the file directly, or has not long ago: who brings in pages of it may lose them.
+#[inline]
+pub(super) fn is_written_directly(inode: &Inode) -> bool {
+    let own = inode.data();
+    own.blocked.is_ever()
+        && (own.add_lock.is_held(State::Block) || own.blocked.is_within(FORGOTTEN_MS))
+}
+
 impl MappingOps for ToyFs {
     fn map(inode: &Inode, pos: u64, len: u64, flags: IomapFlags) -> Result<Extent> {
         map(inode, pos, len, flags.is_write(), flags.is_nowait())
@@ -341,11 +349,10 @@ impl MappingOps for ToyFs {
         mark_written(inode, pos, len, inode.size())
     }
 
-    fn reads(inode: &Inode, pages: RangeInclusive<u64>) {
-        let own = inode.data();
-        if own.add_lock.is_held(State::Block) || own.blocked.is_within(FORGOTTEN_MS) {
+    fn reads(inode: &Inode, pages: &RangeInclusive<u64>, reader: impl FnOnce() -> Reader) {
+        if is_written_directly(inode) {
             let data = inode.super_block().data();
-            data.wanted.missed(inode.ino(), pages);
+            data.wanted.missed(inode.ino(), pages, reader());
         }
     }
 

@@ -6,7 +6,10 @@
 //! it between a direct write's writeback and its invalidation would make that fail.
 
 use super::{
-    data::{buffered_write, free_unused, preallocate, punch, sync_metadata, zero_up_to},
+    data::{
+        buffered_write, free_unused, is_written_directly, preallocate, punch, sync_metadata,
+        zero_up_to,
+    },
     dio,
     hold::Hold,
     inode::InodeData,
@@ -26,8 +29,9 @@ impl FileOps for ToyFs {
         if iocb.is_direct() {
             return dio::read(iocb, to);
         }
-        let read = iocb.buffered_read(to);
-        Self::got(iocb.inode());
+        let inode = iocb.inode();
+        let read = iocb.buffered_read(to, Self::asks_for_reader(inode));
+        Self::got(inode);
         read
     }
 
@@ -102,6 +106,10 @@ impl FileOps for ToyFs {
             }
         }
         FaultAnswer::Refuse
+    }
+
+    fn asks_for_reader(inode: &Inode) -> bool {
+        is_written_directly(inode)
     }
 
     fn got(inode: &Inode) {

@@ -5,6 +5,7 @@
 //! C headers: `include/linux/fs.h`, `include/linux/falloc.h`, `include/linux/pagemap.h`.
 
 use super::{
+    access::{announced, At, Position},
     errno::{from_ssize, to_ssize},
     inode::Inode,
     inode_lock::{InodeLockShared, LockedInode},
@@ -12,7 +13,7 @@ use super::{
     types::Types,
 };
 use crate::bindings;
-use core::marker::PhantomData;
+use core::{marker::PhantomData, ptr};
 use kernel::{
     error::{to_result, Result},
     prelude::*,
@@ -211,10 +212,25 @@ impl<'a, T: Types> Kiocb<'a, T> {
         from_ssize(unsafe { bindings::vfs_generic_write_sync(self.as_raw(), count as isize) })
     }
 
-    /// Reads through the page cache. Wraps `filemap_read()`.
-    pub(crate) fn buffered_read(&mut self, to: &mut IovIter<'_>) -> Result<usize> {
+    /// Reads through the page cache. If `known`, [`MappingOps::reads`](super::MappingOps::reads) knows for whom.
+    ///
+    /// Wraps `filemap_read()`.
+    pub(crate) fn buffered_read(&mut self, to: &mut IovIter<'_>, known: bool) -> Result<usize> {
+        let inode = self.inode();
+        let nowait = self.is_nowait();
+        let raw = self.as_raw();
         // SAFETY: Valid request.
-        from_ssize(unsafe { bindings::filemap_read(self.as_raw(), to.raw, 0) })
+        let mut read = || from_ssize(unsafe { bindings::filemap_read(raw, to.raw, 0) });
+        if !known {
+            return read();
+        }
+        let at = if nowait {
+            At::Nowhere
+        } else {
+            // SAFETY: Valid request, which this call alone moves on.
+            At::Position(unsafe { Position::new(ptr::addr_of!((*raw).ki_pos)) })
+        };
+        announced(inode.as_raw(), at, read)
     }
 
     /// Ends a part of a direct write that went through the page cache, with the result `buffered`: writes that

@@ -34,6 +34,12 @@ impl LastTime {
         }
     }
 
+    /// Whether it has happened at all.
+    #[inline]
+    pub(crate) fn is_ever(&self) -> bool {
+        self.0.load(Relaxed) != Self::NEVER
+    }
+
     /// Whether it has happened in the last `ms` milliseconds.
     pub(crate) fn is_within(&self, ms: Msecs) -> bool {
         let last = self.0.load(Relaxed);

@@ -18,6 +18,7 @@
 //! C headers: `include/linux/fs.h`, `include/linux/fs_context.h`, `include/linux/iomap.h`,
 //! `include/linux/pagemap.h`, `include/linux/uio.h`.
 
+mod access;
 mod block_device;
 mod debugfs;
 mod dio;
@@ -51,6 +52,7 @@ mod work_queue;
 #[cfg(CONFIG_KUNIT = "y")]
 pub(crate) use self::threads::with_threads;
 pub(crate) use self::{
+    access::Reader,
     block_device::{BlockDevice, ErrorCursor},
     debugfs::{File, Show},
     dio::{direct_rw, direct_rw_later, flush_plug, DirectMemory, DirectOps, DirectWritten},

@@ -8,6 +8,7 @@
 //! `include/linux/fs_context.h`, `include/linux/mm.h`, `include/linux/iomap.h`.
 
 use super::{
+    access::Reader,
     dio::DirectOps,
     directory::{DirEmitter, Place},
     fault::{FaultAnswer, FaultResult, PageMkwrite},
@@ -221,6 +222,10 @@ pub(crate) trait FileOps: Types {
     /// The answer is all: serving a fault may drop those locks, and with them go VMA, file and inode.
     fn fault(inode: &Inode<Self>, index: u64) -> FaultAnswer;
 
+    /// Whether [`MappingOps::reads`] should know for whom. Asked when an access begins; if not, that is [`Reader::Unknown`] to the
+    /// end of the access. Must not sleep.
+    fn asks_for_reader(inode: &Inode<Self>) -> bool;
+
     /// The current task has loaded or spliced from the page cache of the file what it wanted, or has failed to. Must not sleep.
     fn got(inode: &Inode<Self>);
 
@@ -248,8 +253,8 @@ pub(crate) trait MappingOps: Types {
     /// system reclaim.
     fn written(inode: &Inode<Self>, pos: u64, len: u64) -> Result;
 
-    /// Somebody reads `pages`, by index, into the cache, with their folios locked.
-    fn reads(inode: &Inode<Self>, pages: RangeInclusive<u64>);
+    /// The current task reads `pages`, by index, into the cache, with their folios locked. `reader` says for whom.
+    fn reads(inode: &Inode<Self>, pages: &RangeInclusive<u64>, reader: impl FnOnce() -> Reader);
 
     /// Before a folio is found or made, and locked, for a copy into it. May sleep.
     ///

@@ -2,7 +2,7 @@
 /*
  * One page, or one block at the end of a file, that is written directly without pause, and those who want that very page.
  *
- *	hotpage [-e sync|aio|uring] [-d DEPTH] [-l LENGTH] [-t SECONDS] [-b BOUND] [-h SECONDS] [-c] [-m] KIND[,KIND...] FILE
+ *	hotpage [-e sync|aio|uring] [-d DEPTH] [-l LENGTH] [-t SECONDS] [-b BOUND] [-h SECONDS] [-c] [-m] [-2] KIND[,KIND...] FILE
  *
  * DEPTH writes (default 16) of the page are under way all the time: of one task each (sync), or all of one task. With a
  * LENGTH of less than a page the file ends there, and the writes do. Beside them each KIND is a task that, over and over,
@@ -13,6 +13,10 @@
  *	load	the page is dropped from the mapping and from the cache, then loaded through the mapping
  *	remap	the file is mapped anew, then loaded
  *	store	the page is dropped from the mapping, the other one cleaned as well, then stored to
+ *	three	read(2) of the page and the two behind it, or of the other page and the two before it
+ *
+ * With -2 every other write is of the next page but one, so that such a read has two of these with one in between that stays in
+ * the cache.
  *
  * What an access costs is counted in direct writes that were completed while it was pending (which is what "a few phases"
  * means, whatever the machine does), in sleeps of the task, and in time. stderr has the distributions, a line for each
@@ -37,7 +41,8 @@
 #define PAGES 64u
 #define NEAR 32u	/* the page that is the yardstick */
 #define HOT 33u		/* the page that is written */
-#define KINDS 5u
+#define BEHIND 2u	/* so far behind is the second page that is written, with -2 */
+#define KINDS 6u
 #define SAMPLES 200000u
 #define LEAST 20u	/* accesses, unless they take longer than a hang */
 #define SLEEPS 16u	/* of an access, nine times in ten */
@@ -45,7 +50,7 @@
 #define STORE_WORD 5u
 #define WORDS (PAGE / 8)
 
-static const char *const kinds[KINDS] = { "read", "drop", "load", "remap", "store" };
+static const char *const kinds[KINDS] = { "read", "drop", "load", "remap", "store", "three" };
 
 struct access {
 	uint32_t writes, sleeps, us;
@@ -78,7 +83,7 @@ static const char *path;
 static enum engine engine = AIO;
 static unsigned int depth = 16, seconds = 3, hang = 20, bound;
 static size_t len = PAGE;
-static bool only_count, stores_get_lost;
+static bool only_count, stores_get_lost, two;
 
 static void raise_to(_Atomic uint64_t *what, uint64_t to)
 {
@@ -133,6 +138,12 @@ static struct write {
 	uint64_t replaces, stores;
 } writes[QUEUE_MAX];
 
+/* Is it one of the second page? */
+static bool is_behind(uint64_t i)
+{
+	return two && i & 1;
+}
+
 static void begin_write(struct queue *q, int fd, unsigned int i)
 {
 	struct write *w = &writes[i];
@@ -148,7 +159,7 @@ static void begin_write(struct queue *q, int fd, unsigned int i)
 		w->buf[k] = n;
 	iov = (struct iovec){ w->buf, len };
 	/* AIO copies the segments while it is submitted, and so does queue_submit() for a ring. */
-	queue_submit(q, true, fd, &iov, 1, HOT * PAGE, i);
+	queue_submit(q, true, fd, &iov, 1, (HOT + (is_behind(i) ? BEHIND : 0)) * PAGE, i);
 }
 
 static unsigned int end_write(struct queue *q)
@@ -160,8 +171,10 @@ static unsigned int end_write(struct queue *q)
 		errno = res < 0 ? (int)-res : 0;
 		die("a direct write returned %ld", res);
 	}
-	raise_to(&sh->floor, writes[i].replaces);
-	raise_to(&sh->store_floor, writes[i].stores);
+	if (!is_behind(i)) {
+		raise_to(&sh->floor, writes[i].replaces);
+		raise_to(&sh->store_floor, writes[i].stores);
+	}
 	sh->slot[i] = 0;
 	sh->completed++;
 	return (unsigned int)i;
@@ -241,7 +254,8 @@ static long sleeps(void)
 /* One access of this kind; its cost is noted. */
 static void access_page(const char *kind, struct task *t, int fd, unsigned char **map, uint64_t *buf, bool hot)
 {
-	size_t at = (hot ? HOT : NEAR) * PAGE, n = hot ? len : PAGE;
+	bool three = *kind == 't', reads = three || *kind == 'd' || !strcmp(kind, "read");
+	size_t at = (hot ? HOT : three ? NEAR - BEHIND : NEAR) * PAGE, n = three ? (BEHIND + 1) * PAGE : hot ? len : PAGE;
 	volatile uint64_t *words = (volatile uint64_t *)(*map + at);
 	static uint64_t seed = 1, mine;
 	unsigned int k = (unsigned int)(rnd(&seed) % (n / 8));
@@ -255,6 +269,10 @@ static void access_page(const char *kind, struct task *t, int fd, unsigned char 
 		madvise(*map + at, PAGE, MADV_DONTNEED);
 	if (*kind == 'd' || *kind == 'l' || (*kind == 'r' && !hot))
 		posix_fadvise(fd, (off_t)at, PAGE, POSIX_FADV_DONTNEED);
+	if (three && !hot) {
+		posix_fadvise(fd, (off_t)at, PAGE, POSIX_FADV_DONTNEED);
+		posix_fadvise(fd, (off_t)(at + BEHIND * PAGE), PAGE, POSIX_FADV_DONTNEED);
+	}
 	if (*kind == 's' && !hot &&
 	    sync_file_range(fd, (off_t)at, PAGE, SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER))
 		sync_failed("sync_file_range");
@@ -272,7 +290,7 @@ static void access_page(const char *kind, struct task *t, int fd, unsigned char 
 	if (*kind == 's') {
 		seq = hot ? ++sh->begun : ++mine;
 		words[STORE_WORD] = seq | STORED;
-	} else if (*kind == 'd' || !strcmp(kind, "read")) {
+	} else if (reads) {
 		got = pread(fd, buf, n, (off_t)at);
 	} else {
 		buf[0] = words[k];
@@ -294,12 +312,12 @@ static void access_page(const char *kind, struct task *t, int fd, unsigned char 
 		}
 		return;
 	}
-	if (*kind == 'd' || !strcmp(kind, "read")) {
+	if (reads) {
 		if (got != (ssize_t)n)
 			die("read returned %zd of %zu", got, n);
 		if (!hot)
 			return;
-		for (k = 0; k < n / 8; k++)
+		for (k = 0; k < (three ? PAGE : n) / 8; k++)
 			check_word(kind, &was, k, buf[k]);
 	} else if (hot) {
 		check_word(kind, &was, k, buf[0]);
@@ -311,7 +329,7 @@ static void access_forever(unsigned int which)
 	int fd = xopen(path, O_RDWR);
 	struct task *t = &sh->task[which];
 	unsigned char *map = map_file(fd);
-	uint64_t *buf = xalloc(PAGE);
+	uint64_t *buf = xalloc((BEHIND + 1) * PAGE);
 
 	posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
 	while (!sh->stop_access || (t->n[1] < LEAST && now_ns() < sh->enough)) {
@@ -503,7 +521,7 @@ int main(int argc, char **argv)
 	char *list, *word;
 	int opt;
 
-	while ((opt = getopt(argc, argv, "e:d:l:t:b:h:cm")) != -1) {
+	while ((opt = getopt(argc, argv, "e:d:l:t:b:h:cm2")) != -1) {
 		switch (opt) {
 		case 'e': engine = engine_of(optarg); break;
 		case 'd': depth = (unsigned int)parse_size(optarg); break;
@@ -513,6 +531,7 @@ int main(int argc, char **argv)
 		case 'h': hang = (unsigned int)parse_size(optarg); break;
 		case 'c': only_count = true; break;
 		case 'm': stores_get_lost = true; break;
+		case '2': two = true; break;
 		default: return 2;
 		}
 	}

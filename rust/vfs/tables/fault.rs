@@ -7,6 +7,7 @@
 use crate::{
     bindings,
     vfs::{
+        access::{announced, At},
         fault::{FaultAnswer, PageMkwrite},
         file::file_inode,
         inode::Inode,
@@ -15,6 +16,9 @@ use crate::{
 };
 use core::{marker::PhantomData, mem};
 use kernel::ffi::c_ulong;
+
+const LOADED: bindings::vm_fault_t = bindings::vm_fault_reason_VM_FAULT_LOCKED;
+const FAILED: bindings::vm_fault_t = bindings::VFS_FAULT_ERROR;
 
 /// The table of the mappings of files of `T`.
 pub(in crate::vfs) struct Tables<T>(PhantomData<T>);
@@ -36,16 +40,30 @@ impl<T: FileSystem> Tables<T> {
     /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn fault(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
         // SAFETY: The VMA's file is one of `T`, and open while the locks are held. `filemap_fault()` may
-        // drop them, but not if it returns a locked page. (A task that is going to store has not got yet what it wants.)
+        // drop them, but says so. (A task that is going to store has not got yet what it wants.)
         unsafe {
             let inode = Inode::from_raw(file_inode(bindings::vfs_vmf_file(vmf)));
             let index = (*vmf).__bindgen_anon_1.pgoff as u64;
             if T::fault(inode, index) == FaultAnswer::Refuse {
                 return bindings::vm_fault_reason_VM_FAULT_SIGBUS;
             }
-            let loads = (*vmf).flags & bindings::VFS_FAULT_FLAG_WRITE == 0;
-            let ret = bindings::filemap_fault(vmf);
-            if loads && ret & bindings::vm_fault_reason_VM_FAULT_LOCKED != 0 {
+            let flags = (*vmf).flags;
+            // A store through a private mapping goes to a copy.
+            let loads =
+                flags & bindings::VFS_FAULT_FLAG_WRITE == 0 || !bindings::vfs_vmf_is_shared(vmf);
+            let ret = if T::asks_for_reader(inode) {
+                let at = if flags & bindings::VFS_FAULT_FLAG_RETRY_NOWAIT == 0 {
+                    At::Page(index)
+                } else {
+                    At::Nowhere
+                };
+                // The inode is only compared with.
+                announced(inode.as_raw(), at, || bindings::filemap_fault(vmf))
+            } else {
+                bindings::filemap_fault(vmf)
+            };
+            let ended = if loads { LOADED | FAILED } else { FAILED };
+            if ret & ended != 0 && ret & bindings::vm_fault_reason_VM_FAULT_RETRY == 0 {
                 T::got(inode);
             }
             ret

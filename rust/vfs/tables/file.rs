@@ -8,6 +8,7 @@ use super::fault;
 use crate::{
     bindings,
     vfs::{
+        access::{announced, At, Position},
         errno::to_int,
         file::{file_inode, Fallocate, Kiocb},
         inode::Inode,
@@ -35,6 +36,7 @@ impl<T: FileSystem> Tables<T> {
         open: Some(Self::open),
         fsync: Some(Self::fsync),
         fallocate: Some(Self::fallocate),
+        fadvise: Some(Self::fadvise),
         splice_read: Some(Self::splice_read),
         splice_write: Some(bindings::iter_file_splice_write),
         setlease: Some(bindings::vfs_generic_setlease),
@@ -205,6 +207,30 @@ impl<T: FileSystem> Tables<T> {
         to_int(done) as isize
     }
 
+    /// `->fadvise()`, also for `readahead(2)` and `madvise(2)`.
+    ///
+    /// # Safety
+    ///
+    /// To be called by the kernel, as the C declaration says.
+    unsafe extern "C" fn fadvise(
+        file: *mut bindings::file,
+        offset: i64,
+        len: i64,
+        advice: i32,
+    ) -> i32 {
+        // SAFETY: Passed through; the file is one of `T`, and open.
+        unsafe {
+            let inode = Inode::<T>::from_raw(file_inode(file));
+            let advise = || bindings::generic_fadvise(file, offset, len, advice);
+            if T::asks_for_reader(inode) {
+                // Nobody waits for what is brought in.
+                announced(inode.as_raw(), At::Nowhere, advise)
+            } else {
+                advise()
+            }
+        }
+    }
+
     /// `->splice_read()`.
     ///
     /// # Safety
@@ -217,10 +243,16 @@ impl<T: FileSystem> Tables<T> {
         len: usize,
         flags: u32,
     ) -> isize {
-        // SAFETY: Passed through; the file is one of `T`, and open.
+        // SAFETY: Passed through; the file is one of `T`, and open. The position is this call's alone.
         unsafe {
-            let ret = bindings::filemap_splice_read(file, pos, pipe, len, flags);
-            T::got(Inode::<T>::from_raw(file_inode(file)));
+            let inode = Inode::<T>::from_raw(file_inode(file));
+            let splice = || bindings::filemap_splice_read(file, pos, pipe, len, flags);
+            let ret = if T::asks_for_reader(inode) {
+                announced(inode.as_raw(), At::Position(Position::new(pos)), splice)
+            } else {
+                splice()
+            };
+            T::got(inode);
             ret
         }
     }

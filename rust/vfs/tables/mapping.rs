@@ -7,7 +7,10 @@
 use super::writeback;
 use crate::{
     bindings,
-    vfs::{inode::Inode, lockdep::FolioLocked, operations::FileSystem, types::CTables},
+    vfs::{
+        access::reader_of, inode::Inode, lockdep::FolioLocked, operations::FileSystem,
+        types::CTables,
+    },
 };
 use core::{marker::PhantomData, mem};
 
@@ -64,10 +67,8 @@ impl<T: FileSystem> Tables<T> {
         unsafe {
             let inode = Inode::<T>::from_raw(bindings::vfs_folio_inode(folio));
             let first = bindings::vfs_folio_pos(folio) as u64 >> bindings::PAGE_SHIFT;
-            T::reads(
-                inode,
-                first..=first + (1 << bindings::vfs_folio_order(folio)) - 1,
-            );
+            let pages = first..=first + (1 << bindings::vfs_folio_order(folio)) - 1;
+            T::reads(inode, &pages, || reader_of(inode.as_raw(), &pages));
             bindings::vfs_iomap_bio_read_folio(folio, T::IOMAP_OPS);
         }
         0
@@ -84,7 +85,8 @@ impl<T: FileSystem> Tables<T> {
         unsafe {
             let inode = Inode::<T>::from_raw((*(*rac).mapping).host);
             let (first, pages) = ((*rac)._index as u64, u64::from((*rac)._nr_pages));
-            T::reads(inode, first..=first + pages.max(1) - 1);
+            let pages = first..=first + pages.max(1) - 1;
+            T::reads(inode, &pages, || reader_of(inode.as_raw(), &pages));
             bindings::vfs_iomap_bio_readahead(rac, T::IOMAP_OPS);
         }
     }

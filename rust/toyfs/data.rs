@@ -153,8 +153,7 @@ pub(super) fn mark_written(inode: &Inode, pos: u64, len: u64, size: u64) -> Resu
     let mut at = block_of(pos);
     let end = (pos + len).div_ceil(BLOCK_SIZE as u64);
     while at < end {
-        // What is on the device now could not be found there after an error.
-        let io = &sb.change(Credits::MAP).map_err(|_| EIO)?;
+        let io = &sb.change_at_end(Credits::MAP)?;
         let mut map = inode.data().lock_map();
         let Some(next) = map.extents.unwritten_end(at, end) else {
             break;

@@ -126,6 +126,19 @@ impl SuperBlock {
         })
     }
 
+    /// Begins a change that nobody can be told of the failure of but by an error of his data, so it is tried again without memory:
+    /// that small allocations fail is a matter of tests.
+    pub(super) fn change_at_end(&self, credits: Credits) -> Result<Change<'_>> {
+        for _ in 0..20 {
+            match self.change(credits) {
+                Err(ENOMEM) => vfs::cond_resched(),
+                // What is on the device now could not be found there after an error.
+                begun => return begun.map_err(|_| EIO),
+            }
+        }
+        Err(EIO)
+    }
+
     /// Has `f` make a change, and once more if there was no space but a commit gives some back: what was freed cannot be had before.
     pub(super) fn with_space<R>(&self, mut f: impl FnMut() -> Result<R>) -> Result<R> {
         // Others may be faster, and free something in their turn.

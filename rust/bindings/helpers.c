@@ -74,7 +74,8 @@ void vfs_init_delayed_work(struct delayed_work *work, work_func_t fn)
 	INIT_DELAYED_WORK(work, fn);
 }
 
-bool vfs_queue_delayed_work(struct workqueue_struct *queue, struct delayed_work *work, unsigned int ms)
+bool vfs_queue_delayed_work(struct workqueue_struct *queue, struct delayed_work *work,
+			    unsigned int ms)
 {
 	return queue_delayed_work(queue, work, msecs_to_jiffies(ms));
 }

@@ -17,6 +17,24 @@ use super::{
 /// Magic number of an inode.
 const INODE_MAGIC: u32 = 0x4e49_4654; // "TFIN"
 
+/// The flags of an inode. Bit 0 is not one of these.
+pub mod flags {
+    /// What is written is on the device when the call returns.
+    pub const SYNC: u32 = 1 << 1;
+    /// So are changes of the entries of a directory.
+    pub const DIRSYNC: u32 = 1 << 2;
+    /// Nothing about it changes.
+    pub const IMMUTABLE: u32 = 1 << 3;
+    /// It is only added to.
+    pub const APPEND: u32 = 1 << 4;
+    /// Reading does not change the time of access.
+    pub const NOATIME: u32 = 1 << 5;
+    /// Backups leave it out.
+    pub const NODUMP: u32 = 1 << 6;
+    /// All of these.
+    pub const ALL: u32 = SYNC | DIRSYNC | IMMUTABLE | APPEND | NOATIME | NODUMP;
+}
+
 /// A point in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Time {
@@ -47,13 +65,15 @@ pub struct Inode {
     pub uid: u32,
     /// Group.
     pub gid: u32,
+    /// Some of [`flags`].
+    pub flags: u32,
     /// Number of links; a directory has 2 and one for each subdirectory.
     pub nlink: u32,
     /// Distinguishes successive uses of one number.
     pub generation: u32,
     /// Size in bytes.
     pub size: u64,
-    /// Blocks that belong to the inode, those of its extent chain included.
+    /// Blocks that belong to the inode, those of its extent chain and its attributes included.
     pub blocks: u64,
     /// Last access.
     pub atime: Time,
@@ -74,6 +94,8 @@ pub struct Inode {
     pub chain_head: u64,
     /// Number of blocks in the chain.
     pub chain_len: u32,
+    /// The block of its extended attributes, or 0.
+    pub xattr_block: u64,
     /// The first extents.
     pub inline: [Extent; INLINE_EXTENTS],
     /// Symbolic links with a short target: that, padded with zeroes.
@@ -142,8 +164,8 @@ impl Inode {
         if get64(raw, 8) != ino {
             return Err(Corrupt("inode of another number"));
         }
-        let flags = get32(raw, 32);
-        if flags & !FLAG_INLINE_TARGET != 0 {
+        let flag_bits = get32(raw, 32);
+        if flag_bits & !(FLAG_INLINE_TARGET | flags::ALL) != 0 {
             return Err(Corrupt("unknown inode flag"));
         }
         let time = |sec, nsec| Time {
@@ -156,6 +178,7 @@ impl Inode {
             uid: get32(raw, 20),
             gid: get32(raw, 24),
             nlink: get32(raw, 28),
+            flags: flag_bits & flags::ALL,
             generation: get32(raw, 36),
             size: get64(raw, 40),
             blocks: get64(raw, 48),
@@ -168,8 +191,9 @@ impl Inode {
             extent_count: get32(raw, 108),
             chain_head: get64(raw, 112),
             chain_len: get32(raw, 120),
+            xattr_block: get64(raw, 136),
             inline: [Extent::default(); INLINE_EXTENTS],
-            target: (flags & FLAG_INLINE_TARGET != 0).then(|| bytes(raw, INODE_EXTENTS)),
+            target: (flag_bits & FLAG_INLINE_TARGET != 0).then(|| bytes(raw, INODE_EXTENTS)),
         };
         let known = inode.is_dir() || inode.is_file() || inode.is_symlink() || inode.is_special();
         if inode.mode & !0o177777 != 0 || !known {
@@ -277,9 +301,11 @@ impl Inode {
         put32(&mut raw, 20, self.uid);
         put32(&mut raw, 24, self.gid);
         put32(&mut raw, 28, self.nlink);
-        if self.target.is_some() {
-            put32(&mut raw, 32, FLAG_INLINE_TARGET);
-        }
+        let target = match self.target {
+            Some(_) => FLAG_INLINE_TARGET,
+            None => 0,
+        };
+        put32(&mut raw, 32, self.flags | target);
         put32(&mut raw, 36, self.generation);
         put64(&mut raw, 40, self.size);
         put64(&mut raw, 48, self.blocks);
@@ -293,6 +319,7 @@ impl Inode {
         put64(&mut raw, 112, self.chain_head);
         put32(&mut raw, 120, self.chain_len);
         put64(&mut raw, 128, self.parent);
+        put64(&mut raw, 136, self.xattr_block);
         for (i, e) in self.inline_extents().iter().enumerate() {
             if let Some(record) = raw.get_mut(INODE_EXTENTS + i * EXTENT_SIZE..) {
                 e.encode(record);

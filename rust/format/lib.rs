@@ -13,7 +13,7 @@
 //! `Documentation/on-disk-format.rst` describes the format for people.
 //!
 //! Each file uses only those before it: `layout`, `bits` and `bytes`, `checksum`, `superblock`, `journal`, `replay`, `extent`,
-//! `symlink`, `inode`, `dir`.
+//! `symlink`, `inode`, `dir`, `xattr`.
 
 // Kbuild says so to every crate of a module, and saying it twice is a warning.
 #![cfg_attr(not(MODULE), no_std)]
@@ -31,11 +31,12 @@ mod layout;
 pub mod replay;
 mod superblock;
 pub mod symlink;
+pub mod xattr;
 
 pub use bytes::{get16, get32, get64, put16, put32, put64};
 pub use checksum::{checksum, crc32c, crc32c_update};
 pub use extent::{chain_may_have, ChainHeader, Extent};
-pub use inode::{Inode, Time};
+pub use inode::{flags, Inode, Time};
 pub use layout::{
     Corrupt, BITS_PER_BLOCK, BLOCK_LOG2, BLOCK_SIZE, CHAIN_EXTENTS, CHAIN_HEADER, EXTENT_SIZE,
     INLINE_EXTENTS, INLINE_TARGET, INODES_PER_BLOCK, INODE_SIZE, MAX_BLOCKS, MAX_DIR_BLOCKS,

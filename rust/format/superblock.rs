@@ -432,7 +432,14 @@ impl Superblock {
         put32(raw, SB_CRC, crc);
     }
 
-    /// What the checksums of inodes, extent chains and directory blocks start from. It depends on
+    /// Changes the label in an encoded superblock and renews its checksum, as [`Self::set_state`] does.
+    pub fn set_label(raw: &mut [u8; SUPER_SIZE], label: [u8; LABEL_LEN]) {
+        put(raw, 184, label);
+        let crc = checksum(!0, raw, SB_CRC);
+        put32(raw, SB_CRC, crc);
+    }
+
+    /// What the checksums of inodes, extent chains, attribute and directory blocks start from. It depends on
     /// the UUID, so that remains of an earlier filesystem on the device are not taken for ours.
     pub fn seed(&self) -> u32 {
         crc32c_update(!0, &self.uuid)

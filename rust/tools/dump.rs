@@ -7,9 +7,9 @@
 
 use std::{fmt, fs::File, path::PathBuf, process::ExitCode};
 use toyfs_format::{
-    bits, dir,
+    bits, dir, flags,
     journal::{self, Kind, Super},
-    ChainHeader, Corrupt, Extent, Inode, Region, State, SuperError, Superblock, Time,
+    xattr, ChainHeader, Corrupt, Extent, Inode, Region, State, SuperError, Superblock, Time,
     BITS_PER_BLOCK, BLOCK_SIZE, MAX_EXTENTS, SUPER_OFFSET,
 };
 use toyfs_tools::{arguments, format_label, format_uuid, Device, Output, Program};
@@ -21,7 +21,7 @@ Prints what is on the toyfs filesystem on DEVICE, a block device or an image fil
 
   super       the superblock (default)
   journal     the superblock of the journal, and the blocks of its log that are its own
-  inode N     inode N, with its extents
+  inode N     inode N, with its extents and extended attributes
   dir N       the entries of directory N
   block N     block N
   bitmap inode|block|orphan
@@ -72,6 +72,16 @@ fn parse_args(args: Vec<String>) -> Result<Option<(PathBuf, What)>, String> {
     };
     Ok(Some((device.into(), what)))
 }
+
+/// The flags of an inode, as `chattr(1)` describes them.
+const FLAGS: [(u32, &str); 6] = [
+    (flags::SYNC, "synchronous"),
+    (flags::DIRSYNC, "synchronous directory"),
+    (flags::IMMUTABLE, "immutable"),
+    (flags::APPEND, "append only"),
+    (flags::NOATIME, "no times of access"),
+    (flags::NODUMP, "not for backups"),
+];
 
 /// A filesystem, and where it is printed to.
 struct Dump {
@@ -272,6 +282,11 @@ impl Dump {
         if inode.is_dir() {
             self.line(format_args!("parent: {}", inode.parent));
         }
+        if inode.flags != 0 {
+            let names = FLAGS.iter().filter(|(flag, _)| inode.flags & flag != 0);
+            let names: Vec<&str> = names.map(|&(_, name)| name).collect();
+            self.line(format_args!("flags: {}", names.join(", ")));
+        }
         let (count, len) = (inode.extent_count, inode.chain_len);
         self.line(format_args!(
             "extents: {count}, in {len} chain blocks and here:"
@@ -279,7 +294,29 @@ impl Dump {
         for e in self.extents(&inode, true) {
             self.extent(&e);
         }
+        if inode.xattr_block != 0 {
+            self.line(format_args!("attributes, in block {}:", inode.xattr_block));
+            match self.read(inode.xattr_block) {
+                Ok(block) => self.attribute_block(ino, inode.xattr_block, &block),
+                Err(why) => self.wrong(why),
+            }
+        }
         Ok(())
+    }
+
+    fn attribute_block(&mut self, owner: u64, block: u64, buf: &[u8]) {
+        if let Err(Corrupt(why)) = xattr::validate(buf, owner, self.sb.seed()) {
+            self.wrong(format_args!("block {block}: {why}"));
+        }
+        // What is wrong with one has been printed.
+        for e in xattr::entries(buf).flatten() {
+            let prefix = e.prefix.text().escape_ascii();
+            self.line(format_args!(
+                "  {prefix}{}: {}",
+                e.name.escape_ascii(),
+                e.value.escape_ascii()
+            ));
+        }
     }
 
     fn extent(&mut self, e: &Extent) {
@@ -394,6 +431,11 @@ impl Dump {
             if dir::validate(&buf, owner, sb.seed()).is_ok() {
                 self.line(format_args!("directory block of inode {owner}"));
                 self.directory_block(owner, block, &buf);
+                return Ok(());
+            }
+            if xattr::validate(&buf, owner, sb.seed()).is_ok() {
+                self.line(format_args!("attribute block of inode {owner}"));
+                self.attribute_block(owner, block, &buf);
                 return Ok(());
             }
         }

@@ -9,9 +9,10 @@ use std::{collections::BTreeMap, io, panic, time::Instant};
 use toyfs_format::{
     checksum, crc32c_update,
     dir::{self, FileType},
-    get32, get64, journal, put32, put64, symlink, ChainHeader, Extent, Inode, Region, State,
-    Superblock, Time, BITS_PER_BLOCK, BLOCK_SIZE, CHAIN_EXTENTS, SUPER_OFFSET, SUPER_SIZE, S_IFBLK,
-    S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG,
+    flags, get32, get64, journal, put32, put64, symlink,
+    xattr::{self, Prefix},
+    ChainHeader, Extent, Inode, Region, State, Superblock, Time, BITS_PER_BLOCK, BLOCK_SIZE,
+    CHAIN_EXTENTS, SUPER_OFFSET, SUPER_SIZE, S_IFBLK, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG,
 };
 
 pub(crate) const TOTAL: u64 = 2048;
@@ -45,6 +46,25 @@ impl Random {
     }
 }
 
+/// Tag, permissions and id of each entry.
+const ACL: [(u16, u16, u32); 5] = [
+    (1, 6, !0),
+    (2, 4, 1000),
+    (4, 4, !0),
+    (16, 4, !0),
+    (32, 0, !0),
+];
+
+fn acl(entries: &[(u16, u16, u32)]) -> Vec<u8> {
+    let mut value = vec![2, 0, 0, 0];
+    for (tag, perm, id) in entries {
+        value.extend(tag.to_le_bytes());
+        value.extend(perm.to_le_bytes());
+        value.extend(id.to_le_bytes());
+    }
+    value
+}
+
 /// An image, and where its parts are.
 #[derive(Clone)]
 pub(crate) struct Image {
@@ -56,6 +76,8 @@ pub(crate) struct Image {
     pub(crate) chains: Vec<u64>,
     pub(crate) dirs: Vec<u64>,
     pub(crate) links: Vec<u64>,
+    /// Those of extended attributes: of inode 2, and of `dir`.
+    pub(crate) attributes: Vec<u64>,
 }
 
 impl Disk for Image {
@@ -79,10 +101,10 @@ impl Image {
     /// A filesystem with
     ///
     /// - 1: the root: `empty`, `small`, `big`, `dir`
-    /// - 2: `empty`, an empty file
+    /// - 2: `empty`, an empty file with extended attributes and flags
     /// - 3: `small`, a file with two extents
     /// - 4: `big`, a file with an extent chain of two blocks
-    /// - 5: `dir`, a directory of two blocks: `deep`, `link`
+    /// - 5: `dir`, a directory of two blocks, with extended attributes and flags: `deep`, `link`
     /// - 6: `dir/deep`, a directory without a block
     /// - 2 again, as `dir/link`
     /// - 7, 8: `dir/short`, `dir/long`, symbolic links
@@ -98,6 +120,7 @@ impl Image {
             chains: Vec::new(),
             dirs: Vec::new(),
             links: Vec::new(),
+            attributes: Vec::new(),
         };
         image.inode(1, S_IFDIR | 0o755, 3, 1, &[(0, 1)]);
         image.inode(2, S_IFREG | 0o644, 2, 0, &[]);
@@ -198,6 +221,9 @@ impl Image {
         for (slot, e) in inode.inline.iter_mut().zip(&extents) {
             *slot = *e;
         }
+        if ino == 2 || ino == DIR {
+            self.give_attributes(&mut inode);
+        }
         if mode & S_IFMT == S_IFDIR {
             let seed = self.sb.seed();
             for b in extents.iter().flat_map(|e| e.disk_block..e.disk_end()) {
@@ -227,6 +253,26 @@ impl Image {
         self.raw_inode(ino).copy_from_slice(&raw);
     }
 
+    /// Gives an inode extended attributes, and flags.
+    fn give_attributes(&mut self, inode: &mut Inode) {
+        inode.flags = flags::ALL;
+        inode.xattr_block = self.next;
+        inode.blocks += 1;
+        let (at, seed) = (self.next, self.sb.seed());
+        self.attributes.push(at);
+        self.next += 1;
+        let block = self.block(at);
+        xattr::init_block(block, inode.ino);
+        let value: &[u8] = b"value";
+        assert!(xattr::set(block, Prefix::User, b"name", Some(value)).unwrap());
+        let prefix = match inode.is_dir() {
+            true => Prefix::AclDefault,
+            false => Prefix::AclAccess,
+        };
+        assert!(xattr::set(block, prefix, b"", Some(&acl(&ACL))).unwrap());
+        xattr::seal(block, seed);
+    }
+
     pub(crate) fn add(&mut self, block: u64, dir: u64, name: &[u8], ino: u64, kind: FileType) {
         let seed = self.sb.seed();
         let block = self.block(block);
@@ -242,7 +288,7 @@ impl Image {
             let crc = checksum(seed, raw, 4);
             put32(raw, 4, crc);
         }
-        for b in [&self.chains, &self.dirs, &self.links]
+        for b in [&self.chains, &self.dirs, &self.links, &self.attributes]
             .map(|b| b.clone())
             .concat()
         {
@@ -268,6 +314,7 @@ impl Image {
             // Each kind of metadata as often as the others.
             let chain = r.pick(&self.chains) as usize * BLOCK_SIZE;
             let dir = r.pick(&self.dirs) as usize * BLOCK_SIZE;
+            let attributes = r.pick(&self.attributes) as usize * BLOCK_SIZE;
             let bitmaps = self.sb.inode_bitmap.start as usize * BLOCK_SIZE;
             let (base, len) = r.pick(&[
                 (SUPER_OFFSET, 240),
@@ -277,6 +324,7 @@ impl Image {
                 (chain, BLOCK_SIZE),
                 (dir, 100),
                 (dir, BLOCK_SIZE),
+                (attributes, 100),
                 (bitmaps, 3 * BLOCK_SIZE),
                 (self.sb.journal.start as usize * BLOCK_SIZE, 256),
             ]);
@@ -288,6 +336,7 @@ impl Image {
                 TOTAL,
                 self.chains[0],
                 self.dirs[0],
+                self.attributes[0],
                 u64::from(u32::MAX),
                 1 << 32,
                 1 << 63,
@@ -313,6 +362,21 @@ impl Image {
         let result = check(self, &mut |line: &str| lines.push(line.to_string()));
         (result, lines)
     }
+}
+
+/// Writes the image to a file, for other programs.
+#[test]
+fn write_image() {
+    let Ok(path) = std::env::var("WRITE_IMAGE") else {
+        return;
+    };
+    let image = Image::new();
+    let mut bytes = vec![0; TOTAL as usize * BLOCK_SIZE];
+    for (&at, block) in &image.blocks {
+        let at = at as usize * BLOCK_SIZE;
+        bytes[at..at + BLOCK_SIZE].copy_from_slice(block);
+    }
+    std::fs::write(path, bytes).unwrap();
 }
 
 #[test]
@@ -522,6 +586,88 @@ pub(crate) fn cases() -> &'static [(&'static str, Damage)] {
             let region = i.sb.block_bitmap;
             i.set_bit(region, TOTAL, false);
         }),
+        ("inode 2: unknown inode flag", |i| {
+            put32(i.raw_inode(2), 32, 1 << 7)
+        }),
+        ("attribute block 2048 outside the data region", |i| {
+            put64(i.raw_inode(2), 136, TOTAL);
+        }),
+        ("inode 3: 1 blocks from", |i| {
+            let block = i.attributes[0];
+            put64(i.raw_inode(3), 136, block);
+        }),
+        ("inode 2: number of blocks does not match", |i| {
+            put64(i.raw_inode(2), 136, 0);
+        }),
+        ("marked in use, but free", |i| put64(i.raw_inode(2), 136, 0)),
+        ("bad attribute block magic", |i| {
+            let block = i.attributes[0];
+            i.block(block)[0] = 0;
+        }),
+        ("attribute block of another inode", |i| {
+            let block = i.attributes[0];
+            put64(i.block(block), 8, 3);
+        }),
+        ("attribute block without attributes", |i| {
+            let block = i.attributes[0];
+            put32(i.block(block), 16, 0);
+        }),
+        ("attributes cross the end", |i| {
+            let block = i.attributes[0];
+            put32(i.block(block), 16, 4096);
+        }),
+        ("attribute crosses the end", |i| {
+            let block = i.attributes[0];
+            put32(i.block(block), 16, 12);
+        }),
+        ("unknown prefix", |i| {
+            let block = i.attributes[0];
+            i.block(block)[24] = 5;
+        }),
+        ("illegal name of an attribute", |i| {
+            let block = i.attributes[0];
+            i.block(block)[29] = 0;
+        }),
+        ("is no ACL", |i| {
+            // Its version.
+            let block = i.attributes[0];
+            i.block(block)[24 + 13 + 4] = 1;
+        }),
+        ("attribute that is there twice", |i| {
+            let block = i.attributes[0];
+            let block = i.block(block);
+            xattr::set(block, Prefix::User, b"eman", Some(b"value")).unwrap();
+            let at = 24 + 13 + 4 + 44 + 4;
+            assert_eq!(&block[at..at + 4], b"eman");
+            block[at..at + 4].copy_from_slice(b"name");
+        }),
+        ("attribute block 2 outside the data region", |i| {
+            put64(i.raw_inode(SHORT), 136, 2);
+        }),
+        ("attribute block of another inode", |i| {
+            // A FIFO.
+            let block = i.attributes[0];
+            put64(i.raw_inode(2), 136, 0);
+            put64(i.raw_inode(FIFO), 136, block);
+            put64(i.raw_inode(FIFO), 48, 1);
+        }),
+        ("inode 5: 1 blocks from", |i| {
+            // A directory's, in the first block of the directory.
+            let block = i.dirs[1];
+            put64(i.raw_inode(DIR), 136, block);
+        }),
+        ("inode 5: number of blocks does not match", |i| {
+            put64(i.raw_inode(DIR), 48, 2);
+        }),
+        ("inode 5: extent", |i| {
+            // One of the two blocks is left, and the attributes.
+            put32(i.raw_inode(DIR), 160 + 16, 1000);
+            put64(i.raw_inode(DIR), 160 + 8, TOTAL - 2);
+        }),
+        ("has a default ACL, but is no directory", |i| {
+            let block = i.attributes[0];
+            i.block(block)[24 + 13] = 3;
+        }),
         ("inode bitmap", |i| {
             let region = i.sb.inode_bitmap;
             i.set_bit(region, 64, false);
@@ -639,6 +785,12 @@ fn superblocks() {
     image.seal();
     let summary = image.check().0.unwrap();
     assert_eq!((summary.errors, summary.state), (0, State::Dirty));
+
+    // A label that was changed since.
+    let mut image = good.clone();
+    image.block(0)[at + 184] = b'x';
+    image.seal();
+    assert_eq!(image.check().0.unwrap().errors, 0);
 }
 
 /// Every bit of checksummed metadata counts.
@@ -651,7 +803,8 @@ fn flips_are_found() {
         SUPER_OFFSET..SUPER_OFFSET + SUPER_SIZE,
         inodes..inodes + 6 * 256,
     ];
-    for b in [good.chains.clone(), good.dirs.clone(), vec![TOTAL - 1]].concat() {
+    let rest = [good.attributes.clone(), vec![TOTAL - 1]].concat();
+    for b in [good.chains.clone(), good.dirs.clone(), rest].concat() {
         let start = b as usize * BLOCK_SIZE;
         let whole = start..start + BLOCK_SIZE;
         let copy = start + SUPER_OFFSET..start + SUPER_OFFSET + SUPER_SIZE;

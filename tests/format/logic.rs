@@ -118,7 +118,7 @@ impl BlockIo for Memory {
     }
 
     fn revoke(&self, _block: u64) -> Result {
-        Ok(())
+        self.step()
     }
 
     fn corrupt(&self, what: std::fmt::Arguments<'_>) -> Error {
@@ -893,6 +893,186 @@ fn directory_garbage() {
     }
 }
 
+/// Attributes against a model, until the block is full and beyond.
+#[test]
+fn attributes() {
+    use xattr::Prefix;
+    let mut r = Random(15);
+    let prefixes = [Prefix::User, Prefix::Trusted, Prefix::Security];
+    let mut refused = 0;
+    for _ in 0..40 {
+        let mut model: BTreeMap<(u8, Vec<u8>), Vec<u8>> = BTreeMap::new();
+        let mut block = [0xff; BLOCK_SIZE];
+        xattr::init_block(&mut block, 9);
+        let largest = [20, 300, 5000][r.below(3) as usize];
+        for _ in 0..400 {
+            let prefix = prefixes[r.below(3) as usize];
+            let name = vec![b'a' + r.below(3) as u8; 1 + r.below(30) as usize];
+            let key = (prefix as u8, name.clone());
+            let value = vec![r.next() as u8; r.below(largest) as usize];
+            let value = (!r.one_in(4)).then_some(value);
+            let before = block;
+            let fits = xattr::set(&mut block, prefix, &name, value.as_deref()).unwrap();
+            let others = model.iter().filter(|(k, _)| **k != key);
+            let used: usize = others.map(|((_, n), v)| 4 + n.len() + v.len()).sum();
+            let added = value.as_ref().map_or(0, |v| 4 + name.len() + v.len());
+            assert_eq!(fits, xattr::HEADER + used + added <= BLOCK_SIZE);
+            if !fits {
+                assert!(block == before);
+                refused += 1;
+                continue;
+            }
+            match value {
+                Some(value) => model.insert(key, value),
+                None => model.remove(&key),
+            };
+            xattr::seal(&mut block, 5);
+            let valid = xattr::validate(&block, 9, 5);
+            assert_eq!(valid.is_ok(), !model.is_empty());
+            assert_eq!(xattr::is_empty(&block), model.is_empty());
+            let stored: BTreeMap<_, _> = xattr::entries(&block)
+                .map(|e| e.unwrap())
+                .map(|e| ((e.prefix as u8, e.name.to_vec()), e.value.to_vec()))
+                .collect();
+            assert_eq!(stored, model);
+            let end = xattr::HEADER + get32(&block, 16) as usize;
+            assert!(block[end..].iter().all(|&b| b == 0));
+        }
+        for ((prefix, name), value) in &model {
+            let prefix = prefixes.into_iter().find(|&p| p as u8 == *prefix).unwrap();
+            assert_eq!(xattr::find(&block, prefix, name), Ok(Some(&value[..])));
+        }
+        assert_eq!(xattr::find(&block, Prefix::User, b"none"), Ok(None));
+    }
+    assert!(refused > 100);
+    let mut block = [0; BLOCK_SIZE];
+    xattr::init_block(&mut block, 9);
+    let value = [1; xattr::VALUE_MAX + 1];
+    assert_eq!(
+        xattr::set(&mut block, Prefix::User, b"x", Some(&value)),
+        Ok(false)
+    );
+    assert_eq!(
+        xattr::set(&mut block, Prefix::User, b"x", Some(&value[1..])),
+        Ok(true)
+    );
+    for (prefix, name) in [
+        (Prefix::User, &b""[..]),
+        (Prefix::User, &[b'x'; 256]),
+        (Prefix::User, b"a\0b"),
+        (Prefix::AclAccess, b"x"),
+    ] {
+        assert!(xattr::set(&mut block, prefix, name, None).is_err());
+    }
+}
+
+#[test]
+fn attribute_garbage() {
+    let mut r = Random(16);
+    let mut good = [0; BLOCK_SIZE];
+    xattr::init_block(&mut good, 9);
+    for i in 0..20u8 {
+        assert_eq!(
+            xattr::set(&mut good, xattr::Prefix::User, &[b'a' + i], Some(&[i; 50])),
+            Ok(true)
+        );
+    }
+    let mut accepted = 0;
+    for _ in 0..20_000 {
+        let mut block = good;
+        for _ in 0..1 + r.below(3) {
+            let span = if r.one_in(2) { 20 } else { 1200 };
+            let at = 16 + r.below(span) as usize;
+            block[at] = r.next() as u8;
+        }
+        xattr::seal(&mut block, 5);
+        let valid = xattr::validate(&block, 9, 5).is_ok();
+        assert_eq!(valid, valid && xattr::entries(&block).all(|e| e.is_ok()));
+        accepted += u32::from(valid);
+        // Whatever it is, this ends, and what it leaves is as good as it was.
+        let name = [b'a' + r.below(20) as u8];
+        let value = [7; 60];
+        let value = r.one_in(2).then_some(&value[..]);
+        let set = xattr::set(&mut block, xattr::Prefix::User, &name, value);
+        xattr::seal(&mut block, 5);
+        if valid && set.is_ok() {
+            assert_eq!(xattr::validate(&block, 9, 5), Ok(()));
+        }
+        let _ = xattr::find(&block, xattr::Prefix::User, &name);
+    }
+    assert!(accepted > 1000);
+    xattr::seal(&mut good, 5);
+    assert!(xattr::validate(&good, 9, 6).is_err());
+    assert!(xattr::validate(&good, 8, 5).is_err());
+    assert!(xattr::validate(&good[1..], 9, 5).is_err());
+}
+
+#[test]
+fn acls() {
+    let acl = |entries: &[(u16, u16, u32)]| {
+        let mut value = vec![2, 0, 0, 0];
+        for (tag, perm, id) in entries {
+            value.extend(tag.to_le_bytes());
+            value.extend(perm.to_le_bytes());
+            value.extend(id.to_le_bytes());
+        }
+        value
+    };
+    let least = [(1, 7, !0), (4, 5, !0), (32, 0, !0)];
+    let most = [
+        (1, 7, !0),
+        (2, 7, 4),
+        (2, 0, 3),
+        (4, 5, !0),
+        (8, 1, 0),
+        (8, 1, 1),
+        (16, 7, !0),
+        (32, 0, !0),
+    ];
+    assert!(xattr::acl_ok(&acl(&least)));
+    assert!(xattr::acl_ok(&acl(&most)));
+    // A mask is needed exactly if somebody is named; it may be there without.
+    assert!(xattr::acl_ok(&acl(&[
+        (1, 7, !0),
+        (4, 5, !0),
+        (16, 5, !0),
+        (32, 0, !0)
+    ])));
+    for i in 0..most.len() {
+        let mut without = most.to_vec();
+        let (tag, _, _) = without.remove(i);
+        assert_eq!(
+            xattr::acl_ok(&acl(&without)),
+            matches!(tag, 2 | 8),
+            "without {i}"
+        );
+        let mut twice = most.to_vec();
+        twice.insert(i, most[i]);
+        assert_eq!(
+            xattr::acl_ok(&acl(&twice)),
+            matches!(tag, 2 | 8),
+            "{i} twice"
+        );
+        let mut more = most;
+        more[i].1 = 8;
+        assert!(!xattr::acl_ok(&acl(&more)));
+        more = most;
+        more[i].0 = 3;
+        assert!(!xattr::acl_ok(&acl(&more)));
+        if i > 0 && most[i].0 != most[i - 1].0 {
+            let mut swapped = most;
+            swapped.swap(i, i - 1);
+            assert!(!xattr::acl_ok(&acl(&swapped)), "{i} before its time");
+        }
+    }
+    for bad in [&b""[..], &[2, 0, 0], &[2, 0, 0, 0], &acl(&least)[..27]] {
+        assert!(!xattr::acl_ok(bad));
+    }
+    let mut other = acl(&least);
+    other[0] = 1;
+    assert!(!xattr::acl_ok(&other));
+}
+
 #[test]
 fn checksums() {
     assert_eq!(crc32c(b"123456789"), 0xe306_9283);
@@ -1127,6 +1307,7 @@ fn inodes() {
             uid: r.next() as u32,
             gid: r.next() as u32,
             nlink: r.below(5) as u32,
+            flags: r.next() as u32 & flags::ALL,
             generation: r.next() as u32,
             size: r.below(MAX_FILE_SIZE + 1),
             blocks: r.below(MAX_BLOCKS),
@@ -1139,6 +1320,7 @@ fn inodes() {
                 nsec: 999_999_999,
             },
             extent_count: r.below(5) as u32,
+            xattr_block: r.next(),
             ..Inode::default()
         };
         let mut at = 0;
@@ -1165,6 +1347,10 @@ fn inodes() {
         let crc = checksum(5, &bad, 4);
         put32(&mut bad, 4, crc);
         let _ = Inode::parse(&bad, inode.ino, 5);
+        let flag = 1 << r.below(32);
+        inode.flags = flag;
+        let known = Inode::parse(&inode.encode(5), inode.ino, 5).is_ok();
+        assert_eq!(known, flag & flags::ALL != 0);
     }
 }
 

@@ -417,6 +417,99 @@ fn shared_blocks() {
     assert_eq!(inode(&mut image, BIG).unwrap().chain_len, 1);
 }
 
+/// Extended attributes stay, or their inode has none; nothing else is lost with them.
+#[test]
+fn attributes() {
+    let good = Image::new();
+    let used = |image: &mut Image, block: u64| {
+        image.block(image.sb.block_bitmap.start)[block as usize / 8] >> (block % 8) & 1 == 1
+    };
+    let of = |image: &mut Image, ino: u64| {
+        let inode = inode(image, ino).unwrap();
+        (inode.xattr_block, inode.blocks)
+    };
+    let [own, of_dir] = good.attributes[..] else {
+        panic!("other attributes");
+    };
+
+    // A block that another inode has as its attributes, and does not lose.
+    let mut image = good.clone();
+    put64(image.raw_inode(3), 136, own);
+    put64(image.raw_inode(3), 48, 6);
+    image.seal();
+    repaired(&mut image).expect("inode 3: attribute block");
+    assert_eq!(of(&mut image, 2), (own, 1));
+    assert_eq!(of(&mut image, 3), (0, 5));
+    assert!(image.blocks == good.blocks);
+
+    // A block of the data of an inode that comes later: it stays in use, and what it was before is free.
+    let mut image = good.clone();
+    let data = get64(image.raw_inode(3), 168);
+    put64(image.raw_inode(2), 136, data);
+    image.seal();
+    repaired(&mut image);
+    assert_eq!(of(&mut image, 2), (0, 0));
+    assert_eq!(of(&mut image, 3), (0, 5));
+    assert_eq!(extents(&mut image, 3)[0].disk_block, data);
+    assert!(used(&mut image, data) && !used(&mut image, own));
+    expect_paths(&mut image, &ALL);
+
+    // The block of an inode's own attributes is none of its data.
+    let mut image = good.clone();
+    put64(image.raw_inode(DIR), 168, of_dir - 1);
+    image.seal();
+    repaired(&mut image);
+    assert_eq!(of(&mut image, DIR).0, of_dir);
+    assert!(extents(&mut image, DIR)
+        .iter()
+        .all(|e| e.disk_end() <= of_dir));
+
+    // Data of an inode that comes earlier are.
+    let mut image = good.clone();
+    put64(image.raw_inode(3), 168, of_dir);
+    put32(image.raw_inode(3), 176, 1);
+    put64(image.raw_inode(3), 48, 3);
+    image.seal();
+    repaired(&mut image).expect("inode 5: attribute block");
+    assert_eq!(of(&mut image, DIR), (0, 2));
+    assert_eq!(extents(&mut image, 3)[0].disk_block, of_dir);
+    assert!(used(&mut image, of_dir));
+    expect_paths(&mut image, &ALL);
+
+    // An orphan's are freed with it, but not a block that is only called so.
+    for block in [own, data] {
+        let mut image = good.clone();
+        let (root, second) = (image.dirs[0], image.dirs[2]);
+        unlink(&mut image, root, b"empty");
+        unlink(&mut image, second, b"link");
+        put32(image.raw_inode(2), 28, 0);
+        put64(image.raw_inode(2), 136, block);
+        orphan(&mut image, 2);
+        image.seal();
+        let damaged = image.clone();
+        let ran = fsck(&mut image, Mode::Safe);
+        if block == own {
+            assert_eq!(ran.status, 0);
+            sound(&mut image);
+        } else {
+            assert_eq!(ran.status, 4);
+            image.block(0).copy_from_slice(damaged.clone().block(0));
+            assert!(image.blocks == damaged.blocks);
+            repaired(&mut image);
+        }
+        assert_eq!(inode(&mut image, 2), None);
+        assert_eq!(of(&mut image, 3), (0, 5));
+        assert!(used(&mut image, data) && !used(&mut image, own));
+    }
+
+    // A label that is not that of the copy is none of fsck's business.
+    let mut image = good.clone();
+    image.block(0)[SUPER_OFFSET + 184] = b'x';
+    image.seal();
+    sound(&mut image);
+    assert_eq!(image.block(0)[SUPER_OFFSET + 184], b'x');
+}
+
 /// Of a chain that breaks off, what comes before is kept.
 #[test]
 fn broken_chain() {

@@ -278,6 +278,17 @@ dump()
 	patch img 1100 x && expect 1 'wrong: superblock: damaged, this is its copy' dump.toyfs img || return
 	cp good img
 	patch img $((1060 * 4096 + 100)) x && expect 1 'wrong: block 1060: bad' dump.toyfs img dir 1 || return
+	# What mkfs.toyfs does not make.
+	WRITE_IMAGE=full ./fsck_unit write_image >out && expect 0 ' clean, ' fsck.toyfs -n full &&
+		expect 0 '^flags: synchronous, .*, immutable, ' dump.toyfs full inode 2 &&
+		expect 0 '^  user.name: value$' dump.toyfs full inode 2 &&
+		what=$(sed -n 's/^attributes, in block \(.*\):$/\1/p' out) &&
+		expect 0 '^  system.posix_acl_access: ' dump.toyfs full block "$what" &&
+		grep -q '^attribute block of inode 2$' out &&
+		patch full $((what * 4096 + 24)) '\5' &&
+		expect 1 "^wrong: block $what: bad attribute block checksum" dump.toyfs full inode 2 &&
+		expect 4 'not repaired' fsck.toyfs -fp full && expect 1 'drop it' fsck.toyfs -y full &&
+		expect 0 ' clean, ' fsck.toyfs -n full || return
 	# Nonsense in place of everything is printed, or refused.
 	for what in journal 'inode 1' 'dir 1' 'block 84' 'bitmap block'; do
 		head -c $((1060 * 4096)) /dev/urandom | dd of=img bs=4096 seek=1 conv=notrunc status=none

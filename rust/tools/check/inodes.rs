@@ -4,7 +4,8 @@
 
 use super::state::{Check, Disk, Node};
 use toyfs_format::{
-    dir::FileType, symlink, ChainHeader, Corrupt, Extent, Inode, BLOCK_SIZE, INODES_PER_BLOCK,
+    dir::FileType, symlink, xattr, ChainHeader, Corrupt, Extent, Inode, BLOCK_SIZE,
+    INODES_PER_BLOCK,
 };
 
 impl<D: Disk> Check<'_, D> {
@@ -45,9 +46,10 @@ impl<D: Disk> Check<'_, D> {
             self.inode_error(ino, "unlinked, but not deleted");
         }
         let extents = self.extents(inode);
+        let attributes = self.attributes(inode);
         if let Some(extents) = &extents {
             let blocks: u64 = extents.iter().map(|e| u64::from(e.len)).sum();
-            if blocks + u64::from(inode.chain_len) != inode.blocks {
+            if blocks + u64::from(inode.chain_len) + attributes != inode.blocks {
                 self.inode_error(ino, "number of blocks does not match the extents");
             }
         }
@@ -146,6 +148,24 @@ impl<D: Disk> Check<'_, D> {
         good.then_some(extents)
     }
 
+    /// Marks the block of an inode's extended attributes, and checks it. Returns the number of blocks that it says it has for them.
+    fn attributes(&mut self, inode: &Inode) -> u64 {
+        let (ino, block) = (inode.ino, inode.xattr_block);
+        if block == 0 {
+            return 0;
+        }
+        let mut buf = vec![0; BLOCK_SIZE];
+        if !self.sb.is_data(block, 1) {
+            let place = format!("attribute block {block} outside the data region");
+            self.inode_error(ino, place);
+        } else if self.claim(ino, block, 1) && self.read(block, &mut buf) {
+            if let Err(Corrupt(why)) = check_attributes(&buf, inode, self.sb.seed()) {
+                self.inode_error(ino, format!("attribute block {block}: {why}"));
+            }
+        }
+        1
+    }
+
     /// Marks blocks as used. Returns whether none was before; otherwise that is reported.
     fn claim(&mut self, ino: u64, start: u64, len: u64) -> bool {
         let mut first = None;
@@ -171,4 +191,14 @@ impl<D: Disk> Check<'_, D> {
         );
         false
     }
+}
+
+/// Checks everything about the block of an inode's extended attributes.
+pub(crate) fn check_attributes(block: &[u8], inode: &Inode, seed: u32) -> Result<(), Corrupt> {
+    xattr::validate(block, inode.ino, seed)?;
+    let default = xattr::find(block, xattr::Prefix::AclDefault, b"")?;
+    if default.is_some() && !inode.is_dir() {
+        return Err(Corrupt("has a default ACL, but is no directory"));
+    }
+    Ok(())
 }

@@ -17,6 +17,7 @@ use state::{Check, Report};
 use std::collections::BTreeMap;
 
 pub(crate) use bits::Bits;
+pub(crate) use inodes::check_attributes;
 pub(crate) use state::{Disk, Failure, Summary};
 pub(crate) use superblock::find_super;
 

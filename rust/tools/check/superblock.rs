@@ -85,9 +85,9 @@ impl<D: Disk> Check<'_, D> {
             Err(e) => e.to_string(),
             Ok(Err(SuperError::Foreign)) => "missing".to_string(),
             Ok(Err(SuperError::Unsupported(why) | SuperError::Corrupt(why))) => why.to_string(),
-            // The state of the copy is that of the day it was made.
+            // State and label of the copy are those of the day it was made.
             Ok(Ok(mut copy)) => {
-                copy.state = sb.state;
+                (copy.state, copy.label) = (sb.state, sb.label);
                 if copy == sb {
                     return;
                 }

@@ -181,7 +181,7 @@ impl<D: Disk> Repair<'_, '_, D> {
         inode.chain_head = chain.first().copied().unwrap_or(0);
         inode.chain_len = chain.len() as u32;
         let blocks: u64 = extents.iter().map(|e| u64::from(e.len)).sum();
-        inode.blocks = blocks + chain.len() as u64;
+        inode.blocks = blocks + chain.len() as u64 + u64::from(inode.xattr_block != 0);
         if inode.is_dir() {
             inode.size = blocks << BLOCK_LOG2;
         }

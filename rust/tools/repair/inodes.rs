@@ -2,7 +2,7 @@
 
 //! Inodes: which are kept, and what their numbers should be.
 
-use super::{connect::Tree, extents::Salvage, Node, Repair};
+use super::{attributes::Attributes, connect::Tree, extents::Salvage, Node, Repair};
 use crate::check::Disk;
 use std::io;
 use toyfs_format::{
@@ -66,21 +66,36 @@ impl<D: Disk> Repair<'_, '_, D> {
         }
     }
 
-    /// Keeps an inode, and of its extents what is sound.
+    /// Keeps an inode, and of its extents and attributes what is sound.
     fn keep(&mut self, mut inode: Inode) {
         let ino = inode.ino;
+        let attributes = self.attributes(&mut inode);
         let Salvage {
             mut extents,
             chain,
             mut damaged,
         } = self.salvage(&inode);
+        let owned = match attributes {
+            Attributes::Kept if inode.xattr_block != 0 => Some(inode.xattr_block),
+            Attributes::Left if self.sb.is_data(inode.xattr_block, 1) => {
+                // For nobody to get it; it may be somebody's already.
+                self.used.set(inode.xattr_block);
+                None
+            }
+            _ => None,
+        };
         let mut relaid = false;
         if self.orphan_map.get(ino) && inode.nlink > 0 && inode.is_file() {
             relaid = self.truncate(&inode, &mut extents);
         }
         let data: u64 = extents.iter().map(|e| u64::from(e.len)).sum();
         damaged |= inode.is_dir() && inode.size != data << BLOCK_LOG2;
+        let blocks = data + chain.len() as u64 + u64::from(inode.xattr_block != 0);
         let mut dirty = false;
+        if matches!(attributes, Attributes::Dropped) {
+            dirty = true;
+            inode.blocks = inode.blocks.saturating_sub(1);
+        }
         if damaged {
             let what = format!("inode {ino}: extents are damaged: keep what is sound of them");
             if self.fixes.wanted_if_all(what) {
@@ -88,12 +103,12 @@ impl<D: Disk> Repair<'_, '_, D> {
             } else {
                 self.left.insert(ino);
             }
-        } else if !relaid && inode.blocks != data + chain.len() as u64 {
+        } else if !relaid && inode.blocks != blocks {
             let what =
                 format!("inode {ino}: number of blocks does not match the extents: correct it");
-            dirty = self.fixes.safe(what);
-            if dirty {
-                inode.blocks = data + chain.len() as u64;
+            if self.fixes.safe(what) {
+                dirty = true;
+                inode.blocks = blocks;
             }
         }
         let needed = relaid || inode.is_dir() || inode.nlink == 0;
@@ -103,6 +118,7 @@ impl<D: Disk> Repair<'_, '_, D> {
                 inode,
                 extents: needed.then_some(extents),
                 chain,
+                attributes: owned,
                 dirty,
                 relaid,
                 refs: 0,
@@ -157,7 +173,7 @@ impl<D: Disk> Repair<'_, '_, D> {
             for e in node.extents.into_iter().flatten() {
                 self.release(e.disk_block, e.len.into());
             }
-            for block in node.chain {
+            for block in node.chain.into_iter().chain(node.attributes) {
                 self.release(block, 1);
             }
         }

@@ -134,6 +134,7 @@ impl<D: Disk> Repair<'_, '_, D> {
             },
             extents: Some(Vec::new()),
             chain: Vec::new(),
+            attributes: None,
             dirty: true,
             relaid: false,
             refs: 0,

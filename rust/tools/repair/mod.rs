@@ -5,6 +5,7 @@
 //! What a check finds is not mended one by one. A pass reads what is there, keeps of it what is sound and does not contradict
 //! what it has kept already, and writes what is different then. The check decides afterwards whether that was enough.
 
+mod attributes;
 mod bitmaps;
 mod connect;
 mod directories;
@@ -35,6 +36,8 @@ struct Node {
     extents: Option<Vec<Extent>>,
     /// The blocks of its extent chain.
     chain: Vec<u64>,
+    /// The block of its extended attributes, if it has one that is sound.
+    attributes: Option<u64>,
     /// The inode is not as it was.
     dirty: bool,
     /// Neither are its extents.

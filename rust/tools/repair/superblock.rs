@@ -70,7 +70,8 @@ impl<D: Disk> Repair<'_, '_, D> {
         }
         let mut block = self.disk.block(sb.backup).unwrap_or([0; BLOCK_SIZE]);
         let same = |mut copy: Superblock| {
-            copy.state = sb.state;
+            // State and label of the copy are those of the day it was made.
+            (copy.state, copy.label) = (sb.state, sb.label);
             copy == sb
         };
         match Superblock::parse(&raw(&block)) {

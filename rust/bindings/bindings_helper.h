@@ -9,6 +9,7 @@
 #include <linux/bvec.h>
 #include <linux/exportfs.h>
 #include <linux/falloc.h>
+#include <linux/fileattr.h>
 #include <linux/fiemap.h>
 #include <linux/fs.h>
 #include <linux/fs_context.h>
@@ -17,7 +18,9 @@
 #include <linux/iversion.h>
 #include <linux/jbd2.h>
 #include <linux/mm.h>
+#include <linux/mount.h>
 #include <linux/pagemap.h>
+#include <linux/posix_acl.h>
 #include <linux/sched/mm.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
@@ -26,5 +29,6 @@
 #include <linux/uio.h>
 #include <linux/workqueue.h>
 #include <linux/writeback.h>
+#include <linux/xattr.h>
 
 #include "helpers.h"

@@ -6,12 +6,15 @@
 #include <linux/blkdev.h>
 #include <linux/buffer_head.h>
 #include <linux/debugfs.h>
+#include <linux/fileattr.h>
 #include <linux/filelock.h>
 #include <linux/fs_context.h>
 #include <linux/jbd2.h>
 #include <linux/kdev_t.h>
 #include <linux/mm.h>
 #include <linux/panic.h>
+#include <linux/posix_acl.h>
+#include <linux/posix_acl_xattr.h>
 #include <linux/random.h>
 #include <linux/ratelimit.h>
 #include <linux/sched/mm.h>
@@ -128,6 +131,16 @@ void vfs_sb_end_pagefault(struct super_block *sb)
 u64 vfs_bdev_nr_bytes(struct block_device *bdev)
 {
 	return bdev_nr_bytes(bdev);
+}
+
+unsigned int vfs_bdev_max_discard_sectors(struct block_device *bdev)
+{
+	return bdev_max_discard_sectors(bdev);
+}
+
+unsigned int vfs_bdev_discard_granularity(struct block_device *bdev)
+{
+	return bdev_discard_granularity(bdev);
 }
 
 unsigned int vfs_bdev_logical_block_size(struct block_device *bdev)
@@ -308,6 +321,65 @@ bool vfs_inode_is_dirsync(const struct inode *inode)
 {
 	return IS_DIRSYNC(inode);
 }
+
+bool vfs_is_admin(void)
+{
+	return capable(CAP_SYS_ADMIN);
+}
+
+void vfs_inode_has_no_xattr(struct inode *inode)
+{
+	inode_has_no_xattr(inode);
+}
+
+void vfs_inode_has_no_acl(struct inode *inode)
+{
+	cache_no_acl(inode);
+}
+
+bool vfs_fileattr_has_fsx(const struct file_kattr *fa)
+{
+	return fileattr_has_fsx(fa);
+}
+
+int vfs_acl_chmod(struct mnt_idmap *idmap, struct dentry *dentry, umode_t mode)
+{
+	return posix_acl_chmod(idmap, dentry, mode);
+}
+
+int vfs_acl_create(struct inode *dir, umode_t *mode, struct posix_acl **for_dirs,
+		   struct posix_acl **acl)
+{
+	return posix_acl_create(dir, mode, for_dirs, acl);
+}
+
+#ifdef CONFIG_FS_POSIX_ACL
+int vfs_acl_update_mode(struct mnt_idmap *idmap, struct inode *inode, umode_t *mode,
+			struct posix_acl **acl)
+{
+	return posix_acl_update_mode(idmap, inode, mode, acl);
+}
+
+struct posix_acl *vfs_acl_from_xattr(struct super_block *sb, const void *value, size_t size)
+{
+	return posix_acl_from_xattr(sb->s_user_ns, value, size);
+}
+
+void *vfs_acl_to_xattr(struct super_block *sb, const struct posix_acl *acl, size_t *size)
+{
+	return posix_acl_to_xattr(sb->s_user_ns, acl, size, GFP_NOFS);
+}
+
+void vfs_acl_set_cached(struct inode *inode, int type, struct posix_acl *acl)
+{
+	set_cached_acl(inode, type, acl);
+}
+
+void vfs_acl_release(struct posix_acl *acl)
+{
+	posix_acl_release(acl);
+}
+#endif
 
 int vfs_inode_lock_killable(struct inode *inode)
 {

@@ -20,6 +20,8 @@ struct fs_context;
 struct iov_iter;
 struct journal_s;
 struct jbd2_journal_handle;
+struct posix_acl;
+struct file_kattr;
 struct seq_file;
 
 /* slab */
@@ -50,6 +52,8 @@ void vfs_sb_end_intwrite(struct super_block *sb);
 void vfs_sb_start_pagefault(struct super_block *sb);
 void vfs_sb_end_pagefault(struct super_block *sb);
 u64 vfs_bdev_nr_bytes(struct block_device *bdev);
+unsigned int vfs_bdev_max_discard_sectors(struct block_device *bdev);
+unsigned int vfs_bdev_discard_granularity(struct block_device *bdev);
 unsigned int vfs_bdev_logical_block_size(struct block_device *bdev);
 unsigned int vfs_bdev_dma_alignment(struct block_device *bdev);
 bool vfs_bdev_writes_through(struct block_device *bdev);
@@ -114,6 +118,21 @@ char *vfs_inode_link(const struct inode *inode, u32 *len);
 void vfs_inode_set_special(struct inode *inode, u32 rdev);
 u32 vfs_inode_rdev(const struct inode *inode);
 u32 vfs_new_encode_dev(dev_t dev);
+
+/* extended attributes, ACLs, attributes of files */
+bool vfs_is_admin(void);
+void vfs_inode_has_no_xattr(struct inode *inode);
+void vfs_inode_has_no_acl(struct inode *inode);
+bool vfs_fileattr_has_fsx(const struct file_kattr *fa);
+int vfs_acl_chmod(struct mnt_idmap *idmap, struct dentry *dentry, umode_t mode);
+int vfs_acl_create(struct inode *dir, umode_t *mode, struct posix_acl **for_dirs,
+		   struct posix_acl **acl);
+int vfs_acl_update_mode(struct mnt_idmap *idmap, struct inode *inode, umode_t *mode,
+			struct posix_acl **acl);
+struct posix_acl *vfs_acl_from_xattr(struct super_block *sb, const void *value, size_t size);
+void *vfs_acl_to_xattr(struct super_block *sb, const struct posix_acl *acl, size_t *size);
+void vfs_acl_set_cached(struct inode *inode, int type, struct posix_acl *acl);
+void vfs_acl_release(struct posix_acl *acl);
 
 /* dentry, directory */
 struct inode *vfs_d_inode(const struct dentry *dentry);
@@ -210,7 +229,18 @@ static const int VFS_IOCB_HIPRI = (int)IOCB_HIPRI;
 static const unsigned long VFS_SB_RDONLY = SB_RDONLY;
 static const unsigned long VFS_SB_FORCE = SB_FORCE;
 static const unsigned long VFS_SB_NOSEC = SB_NOSEC;
+static const unsigned long VFS_SB_POSIXACL = SB_POSIXACL;
 static const unsigned int VFS_S_NOSEC = S_NOSEC;
+static const unsigned int VFS_S_SYNC = S_SYNC;
+static const unsigned int VFS_S_DIRSYNC = S_DIRSYNC;
+static const unsigned int VFS_S_IMMUTABLE = S_IMMUTABLE;
+static const unsigned int VFS_S_APPEND = S_APPEND;
+static const unsigned int VFS_S_NOATIME = S_NOATIME;
+static const unsigned int VFS_IOC_GETFSLABEL = FS_IOC_GETFSLABEL;
+static const unsigned int VFS_IOC_SETFSLABEL = FS_IOC_SETFSLABEL;
+static const unsigned int VFS_IOC_TRIM = FITRIM;
+/* EXT4_IOC_SHUTDOWN, XFS_IOC_GOINGDOWN, FS_IOC_SHUTDOWN */
+static const unsigned int VFS_IOC_SHUTDOWN = _IOR('X', 125, __u32);
 static const int VFS_AOP_TRUNCATED_PAGE = AOP_TRUNCATED_PAGE;
 static const long long VFS_MAX_LFS_FILESIZE = MAX_LFS_FILESIZE;
 static const unsigned int VFS_FOP_DIO_PARALLEL_WRITE = (unsigned int)FOP_DIO_PARALLEL_WRITE;

@@ -191,6 +191,38 @@ impl Bitmap {
         Err(ENOSPC)
     }
 
+    /// The first run of at least `min` objects in `from..end` that may be handed out, as start and length, and where to look
+    /// for the next one. It looks at one block of the bitmap: runs do not cross that.
+    fn run(
+        &mut self,
+        io: &impl BlockIo,
+        from: u64,
+        end: u64,
+        min: u64,
+    ) -> Result<(Option<(u64, u64)>, u64)> {
+        let (from, end) = (from.max(self.first), end.min(self.end));
+        if from >= end {
+            return Ok((None, u64::MAX));
+        }
+        let span = Span::new(from, end);
+        let base = from - span.from as u64;
+        let limit = span.from + span.len;
+        let free = self.free.get(span.index).copied().unwrap_or(0);
+        if free > 0 && u64::from(free) >= min {
+            io.read_bitmap(self.region.start + span.index as u64, &mut self.buf)?;
+            let mut bit = span.from;
+            while bit < limit {
+                let start = bits::next(&self.buf, bit, limit, false);
+                bit = bits::next(&self.buf, start, limit, true);
+                let len = (bit - start) as u64;
+                if len > 0 && len >= min {
+                    return Ok((Some((base + start as u64, len)), base + bit as u64));
+                }
+            }
+        }
+        Ok((None, base + limit as u64))
+    }
+
     fn changed(&self, io: &impl BlockIo) -> Error {
         let name = self.name;
         io.corrupt(format_args!("{name} bitmap: changed on disk while in use"))
@@ -286,6 +318,18 @@ impl Allocator {
         let goal = if goal == 0 { self.blocks.cursor } else { goal };
         let max = max.min(self.available_block_count());
         self.blocks.alloc(io, goal, max)
+    }
+
+    /// The first run of at least `min` blocks in `from..end` that could be allocated, as start and length, and where to look for
+    /// the next one. Looks at a piece of the bitmap only, so there may be none, and more later.
+    pub(crate) fn free_run(
+        &mut self,
+        io: &impl BlockIo,
+        from: u64,
+        end: u64,
+        min: u64,
+    ) -> Result<(Option<(u64, u64)>, u64)> {
+        self.blocks.run(io, from, end, min)
     }
 
     /// Allocates one block for an extent chain, from the reserve if need be.
@@ -402,6 +446,37 @@ mod tests {
         assert_eq!(alloc.alloc_blocks(&io, last, 1)?, (first + 15, 1));
         let again = Allocator::load(&io, &sb)?;
         assert_eq!(again.free_block_count(), alloc.free_block_count());
+        Ok(())
+    }
+
+    #[test]
+    fn free_runs() -> Result {
+        let (io, sb) = Memory::new(33_000)?;
+        let mut alloc = Allocator::load(&io, &sb)?;
+        let (first, end) = (sb.data.start, sb.data.end());
+        alloc.alloc_blocks(&io, first + 10, 5)?;
+        alloc.alloc_blocks(&io, first + 18, 1)?;
+        let mut next = 0;
+        let mut step = |min| {
+            let (run, more) = alloc.free_run(&io, next, u64::MAX, min)?;
+            next = more;
+            Ok::<_, Error>(run)
+        };
+        assert_eq!(step(1)?, Some((first, 10)));
+        assert_eq!(step(1)?, Some((first + 15, 3)));
+        assert_eq!(step(1)?, Some((first + 19, 32_768 - first - 19)));
+        assert_eq!(step(1)?, Some((32_768, end - 32_768)));
+        assert_eq!(step(1)?, None);
+        assert_eq!(next, u64::MAX);
+        assert_eq!(
+            alloc.free_run(&io, 0, end, 11)?.0,
+            Some((first + 19, 32_768 - first - 19))
+        );
+        assert_eq!(
+            alloc.free_run(&io, first + 2, first + 8, 1)?.0,
+            Some((first + 2, 6))
+        );
+        assert_eq!(alloc.free_run(&io, first, end, 32_769)?, (None, 32_768));
         Ok(())
     }
 

@@ -332,6 +332,7 @@ pub(super) fn is_written_directly(inode: &Inode) -> bool {
 
 impl MappingOps for ToyFs {
     fn map(inode: &Inode, pos: u64, len: u64, flags: IomapFlags) -> Result<Extent> {
+        inode.super_block().check_up()?;
         map(inode, pos, len, flags.is_write(), flags.is_nowait())
     }
 
@@ -340,6 +341,7 @@ impl MappingOps for ToyFs {
     }
 
     fn map_for_writeback(inode: &Inode, pos: u64) -> Result<Extent> {
+        inode.super_block().check_up()?;
         // A dirty page has blocks since it was made dirty; should it not, it gets them now.
         map(inode, pos, BLOCK_SIZE as u64, true, false)
     }

@@ -17,10 +17,16 @@ use kernel::{
     sync::atomic::{Atomic, Full, Relaxed},
 };
 
+/// There was an error.
+const FAILED: u32 = 1;
+/// The file system was shut down.
+const DOWN: u32 = 2;
+
 /// Whether a mount has had an error, and what to do about one.
 #[pin_data]
 pub(super) struct Health {
-    failed: Atomic<u32>,
+    /// [`FAILED`] or [`DOWN`], or both. They only come.
+    state: Atomic<u32>,
     /// [`OnError`]; a remount may change it.
     on_error: Atomic<u32>,
     /// Errors of writes to the device before this point are none of this mount's.
@@ -39,7 +45,7 @@ impl Health {
         latest: Tid,
     ) -> impl PinInit<Self, Infallible> {
         pin_init!(Self {
-            failed: Atomic::new(0),
+            state: Atomic::new(0),
             on_error: Atomic::new(on_error as u32),
             since,
             freed: AtomicTid::new(latest),
@@ -71,15 +77,60 @@ impl SuperBlock {
         }
     }
 
-    /// Whether there was an error.
+    /// Whether there was an error, or the file system was shut down.
     pub(super) fn has_failed(&self) -> bool {
-        self.health().failed.load(Relaxed) != 0
+        self.health().state.load(Relaxed) != 0
+    }
+
+    /// Whether the file system was shut down.
+    pub(super) fn is_shut_down(&self) -> bool {
+        self.health().state.load(Relaxed) & DOWN != 0
+    }
+
+    /// Why nothing can be changed any more, for who tries.
+    fn refusal(&self) -> Error {
+        if self.is_shut_down() {
+            EIO
+        } else {
+            EROFS
+        }
+    }
+
+    /// `EIO` if the file system was shut down.
+    pub(super) fn check_up(&self) -> Result {
+        if self.is_shut_down() {
+            return Err(EIO);
+        }
+        Ok(())
+    }
+
+    /// As [`Self::check_lost`], for who wants to change something: `EROFS` after an error, as if it were mounted read-only.
+    pub(super) fn check_changeable(&self) -> Result {
+        self.check_lost().map_err(|_| self.refusal())
+    }
+
+    /// Stops the file system. Nothing is committed any more. That is no error: the journal knows of none then, unless there
+    /// was one before.
+    pub(super) fn shut_down(&self) {
+        let mut state = self.health().state.load(Relaxed);
+        // Before the journal is aborted: who finds it so must not take that for an error.
+        while let Err(other) = self.health().state.cmpxchg(state, state | DOWN, Full) {
+            state = other;
+        }
+        if state != 0 {
+            return;
+        }
+        let id = self.id();
+        pr_alert!("{id}: shut down\n");
+        if let Some(journal) = &self.data().journal {
+            journal.shut_down();
+        }
     }
 
     /// Makes the file system read-only because of an error.
     pub(super) fn fail(&self, why: fmt::Arguments<'_>) {
-        // The order does not matter: who has not seen it yet might as well have come before.
-        if self.health().failed.xchg(1, Full) != 0 {
+        // The order does not matter: who has not seen it yet might as well have come before. If it was shut down, that is why.
+        if self.health().state.cmpxchg(0, FAILED, Full).is_err() {
             return;
         }
         let id = self.id();
@@ -118,10 +169,13 @@ impl SuperBlock {
 
     /// Begins a change of metadata. `EROFS` after an error.
     pub(super) fn change(&self, credits: Credits) -> Result<Change<'_>> {
-        self.check_lost().map_err(|_| EROFS)?;
+        self.check_changeable()?;
         Ok(Change {
             sb: self,
-            handle: self.journal()?.start(credits.blocks, credits.revokes)?,
+            handle: self
+                .journal()?
+                .start(credits.blocks, credits.revokes)
+                .map_err(|e| if e == EROFS { self.refusal() } else { e })?,
             started: Cell::new(false),
         })
     }
@@ -203,15 +257,19 @@ impl Credits {
     pub(super) const MAP: Self = Self::new(14, 8);
 
     /// As many extents as [`ExtentMap::remove_some`](super::extent::ExtentMap::remove_some) takes away, and the inode with
-    /// them. As many blocks of a directory are revoked.
+    /// them, and its attributes. As many blocks of a directory are revoked.
     pub(super) const FREE: Self = Self::new(
-        Self::MAP.blocks + REMOVED_AT_ONCE as u32 + 2,
-        Self::MAP.revokes + REMOVED_AT_ONCE as u32,
+        Self::MAP.blocks + REMOVED_AT_ONCE as u32 + 3,
+        Self::MAP.revokes + REMOVED_AT_ONCE as u32 + 1,
     );
 
+    /// Extended attributes: the block, the bitmap for it, the inode.
+    pub(super) const XATTR: Self = Self::new(Self::MAP.blocks + 2, Self::MAP.revokes + 1);
+
     /// A change of names. Two directories, one of which may get another block, of an entry each (14 + 3); two inodes that have had
-    /// these names, and one that is new, with the bitmap of inodes (4), or one that is new with a block for its target (4).
-    pub(super) const NAMES: Self = Self::new(Self::MAP.blocks + 10, Self::MAP.revokes);
+    /// these names, and one that is new, with the bitmap of inodes and its ACLs (6), or one that is new with a block for its
+    /// target (4).
+    pub(super) const NAMES: Self = Self::new(Self::MAP.blocks + 12, Self::MAP.revokes + 1);
 }
 
 /// Metadata of a mount, to be read.
@@ -219,6 +277,7 @@ pub(super) struct Reader<'a>(&'a SuperBlock);
 
 impl BlockIo for Reader<'_> {
     fn read(&self, block: u64, offset: usize, buf: &mut [u8]) -> Result {
+        self.0.check_up()?;
         let since = &self.0.health().since;
         BlockDevice::read(self.0.device(), block, offset, buf, since)
     }

@@ -53,6 +53,10 @@ pub(crate) struct InodeData {
     extending: Atomic<u32>,
     /// When somebody has taken `add_lock` in `Block`.
     pub(super) blocked: LastTime,
+    /// The flags on disk ([`format::flags`]). Changed with `i_rwsem` held exclusively.
+    pub(super) flags: Atomic<u32>,
+    /// Whether there are extended attributes. Changed with the map.
+    pub(super) has_xattrs: Atomic<bool>,
 }
 
 /// One of the writes in flight that end behind the end of the file.
@@ -144,6 +148,8 @@ impl InodeData {
             moved: AtomicTid::new(Tid::NONE),
             extending: Atomic::new(0),
             blocked: LastTime::never(),
+            flags: Atomic::new(0),
+            has_xattrs: Atomic::new(false),
         })
     }
 
@@ -283,6 +289,11 @@ impl InodeData {
         if disk.nlink < source.least_links(disk.is_dir()) {
             return Err(fail(format::Corrupt("referenced, but has too few links")));
         }
+        if disk.xattr_block != 0 && !data.format.is_data(disk.xattr_block, 1) {
+            return Err(fail(format::Corrupt(
+                "attribute block outside the data region",
+            )));
+        }
         let extents = ExtentMap::load(io, &data.format, &disk)?;
         let sectors = extents.total_blocks() * SECTORS;
         {
@@ -314,6 +325,11 @@ impl InodeData {
         if disk.is_symlink() && disk.size > 0 {
             Self::load_link(io, &new, &disk)?;
         }
+        Self::set_flags(&new, disk.flags);
+        if disk.xattr_block == 0 {
+            new.set_without_xattrs();
+        }
+        new.data().has_xattrs.store(disk.xattr_block != 0, Relaxed);
         Ok(new.publish())
     }
 
@@ -392,6 +408,7 @@ impl InodeData {
             uid,
             gid,
             nlink: inode.nlink(),
+            flags: inode.data().flags.load(Relaxed),
             generation: inode.generation(),
             size,
             atime: to_disk(atime),
@@ -464,6 +481,10 @@ impl InodeData {
             .remove_some(io, &mut allocator, first, u64::MAX)?
             || first > 0;
         if !more {
+            if map.extents.xattr_block != 0 {
+                allocator.free_chain_block(io, map.extents.xattr_block)?;
+                map.extents.xattr_block = 0;
+            }
             allocator.free_inode(io, inode.ino())?;
             allocator.set_orphan(io, inode.ino(), false)?;
         }

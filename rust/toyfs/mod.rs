@@ -5,8 +5,9 @@
 //! - `block`, `bitmap`, `extent`: how what is on disk, the format (`toyfs_format`), is found and changed.
 //! - `types`: what toyfs calls the objects of the VFS that are its own.
 //! - `options`, `stats`: mount options, counters and gauges.
-//! - `errors`: changes of metadata, and what happens after an error of one.
-//! - `mount`: the super block. `inode`, `entries`, `namei`: inodes and directories.
+//! - `errors`: changes of metadata, and what happens after an error of one, or a shutdown.
+//! - `mount`: the super block. `inode`, `entries`, `namei`: inodes and directories. `xattr`: attributes of inodes.
+//! - `admin`: what an administrator asks of a mount.
 //! - `data`: the page cache: read, write, writeback, truncation.
 //! - `hold`: the add lock. `dio`: the direct-I/O protocol. `wanted`: pages that direct writes leave in the cache for a while.
 //! - `file`: what is done to files, by way of the one or the other.
@@ -28,6 +29,7 @@
 
 #![forbid(unsafe_code)]
 
+mod admin;
 pub(crate) mod bitmap;
 pub(crate) mod block;
 mod data;
@@ -46,6 +48,7 @@ mod options;
 mod stats;
 mod types;
 mod wanted;
+mod xattr;
 
 use kernel::error::Result;
 use types::{Inode, InodeRef, InvalidateLock, LockedInode, LockedSuper, SuperBlock};

@@ -64,6 +64,9 @@ pub(crate) struct Super {
     pub(super) journal: Option<Journal>,
     /// The last transaction in which a directory has got another name.
     pub(super) moved: AtomicTid,
+    /// The label, as it is in the super block.
+    #[pin]
+    pub(super) label: Mutex<[u8; format::LABEL_LEN]>,
     /// Counters, and their file in debugfs.
     stats: File<Stats>,
 }
@@ -370,6 +373,7 @@ impl SuperOps for ToyFs {
                 allocator <- new_mutex!(allocator, "toyfs_allocator"),
                 wanted <- Wanted::new(),
                 moved: AtomicTid::new(Tid::NONE),
+                label <- new_mutex!(format.label, "toyfs_label"),
                 journal,
                 stats: debugfs.file(c"stats", Stats::new())?,
             }),
@@ -436,7 +440,7 @@ impl SuperOps for ToyFs {
     }
 
     fn put_super(sb: &SuperBlock) {
-        if sb.is_read_only() {
+        if sb.is_read_only() || sb.is_shut_down() {
             return;
         }
         if let Err(e) = set_unused(sb) {
@@ -449,7 +453,11 @@ impl SuperOps for ToyFs {
         if sb.is_read_only() {
             return Err(EROFS);
         }
-        sb.check_lost().map_err(|_| EROFS)
+        sb.check_changeable()
+    }
+
+    fn check_readable(sb: &SuperBlock) -> Result {
+        sb.check_up()
     }
 
     fn sync_fs(sb: &LockedSuper, wait: bool) -> Result {
@@ -496,7 +504,9 @@ impl SuperOps for ToyFs {
         if sb.journal().is_err() {
             seq_print!(out, ",norecovery");
         }
-        if sb.has_failed() {
+        if sb.is_shut_down() {
+            seq_print!(out, ",shutdown");
+        } else if sb.has_failed() {
             seq_print!(out, ",emergency_ro");
         }
     }

@@ -12,6 +12,7 @@ use super::{
     },
     errors::{Change, Credits},
     inode::InodeData,
+    xattr::Inherited,
     Inode, InodeRef, LockedInode, SuperBlock, ToyFs,
 };
 use crate::vfs::{
@@ -73,9 +74,11 @@ fn allocate<'a>(
     sb: &'a SuperBlock,
     dir: &Inode,
     idmap: &Idmap,
-    made: Made<'_>,
+    mut made: Made<'_>,
 ) -> Result<NewInode<'a, ToyFs>> {
-    let ino = sb.data().allocator.lock().alloc_inode(io, dir.ino())?;
+    let inherited = Inherited::prepare(io, dir, &mut made.mode)?;
+    let number = sb.data().allocator.lock().alloc_inode(io, dir.ino());
+    let ino = number.inspect_err(|_| inherited.discard(io, sb))?;
     let new = match sb.new_inode(ino) {
         Ok(new) => new,
         Err(e) => {
@@ -87,6 +90,7 @@ fn allocate<'a>(
             }
             // If that fails, it has been reported.
             let _ = sb.data().allocator.lock().free_inode(io, ino);
+            inherited.discard(io, sb);
             return Err(e);
         }
     };
@@ -97,6 +101,7 @@ fn allocate<'a>(
     };
     new.set_created(dir, idmap, made.mode, made.rdev);
     InodeData::init_created(&new, parent);
+    inherited.give_to(io, &new, dir);
     if new.is_dir() {
         new.inc_nlink();
     }

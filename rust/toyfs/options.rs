@@ -101,7 +101,7 @@ impl vfs::Options for Options {
             }
             b"norecovery" => self.norecovery = true,
             // mount(8) hands back what it finds in /proc/mounts.
-            b"emergency_ro" => {}
+            b"emergency_ro" | b"shutdown" => {}
             _ => return Ok(false),
         }
         Ok(true)

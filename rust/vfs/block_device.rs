@@ -143,6 +143,31 @@ impl BlockDevice {
         unsafe { bindings::vfs_bdev_dma_alignment(self.as_raw()) }
     }
 
+    /// In which units of bytes the device may be told what is not in use; `None` if it does not want to know.
+    pub(crate) fn discard_granularity(&self) -> Option<u32> {
+        // SAFETY: As above.
+        unsafe {
+            (bindings::vfs_bdev_max_discard_sectors(self.as_raw()) > 0)
+                .then(|| bindings::vfs_bdev_discard_granularity(self.as_raw()))
+        }
+    }
+
+    /// Tells the device that what is in `count` blocks from `block` on is of no use. They hold anything then.
+    ///
+    /// Wraps `blkdev_issue_discard()`.
+    pub(crate) fn discard(&self, block: u64, count: u64) -> Result {
+        const SECTORS: u64 = BLOCK_SIZE as u64 / 512;
+        // SAFETY: The device is valid.
+        to_result(unsafe {
+            bindings::blkdev_issue_discard(
+                self.as_raw(),
+                block * SECTORS,
+                count * SECTORS,
+                bindings::VFS_GFP_NOFS,
+            )
+        })
+    }
+
     /// Whether a write can be told to reach the medium before it completes, or all do.
     pub(crate) fn writes_through(&self) -> bool {
         // SAFETY: As above.

@@ -15,6 +15,7 @@ use core::{
 };
 use kernel::{
     error::{to_result, Result},
+    prelude::*,
     types::Opaque,
 };
 
@@ -29,6 +30,27 @@ pub(crate) struct StatDio {
 pub(crate) struct Timestamp {
     pub(crate) sec: i64,
     pub(crate) nsec: u32,
+}
+
+/// Flags of a file, as `FS_IOC_GETFLAGS` has them.
+pub(crate) struct FileFlags;
+
+impl FileFlags {
+    pub(crate) const SYNC: u32 = bindings::FS_SYNC_FL;
+    pub(crate) const DIRSYNC: u32 = bindings::FS_DIRSYNC_FL;
+    pub(crate) const IMMUTABLE: u32 = bindings::FS_IMMUTABLE_FL;
+    pub(crate) const APPEND: u32 = bindings::FS_APPEND_FL;
+    pub(crate) const NOATIME: u32 = bindings::FS_NOATIME_FL;
+    pub(crate) const NODUMP: u32 = bindings::FS_NODUMP_FL;
+
+    /// Those that the VFS acts upon, and what it calls them.
+    const VFS: [(u32, u32); 5] = [
+        (Self::SYNC, bindings::VFS_S_SYNC),
+        (Self::DIRSYNC, bindings::VFS_S_DIRSYNC),
+        (Self::IMMUTABLE, bindings::VFS_S_IMMUTABLE),
+        (Self::APPEND, bindings::VFS_S_APPEND),
+        (Self::NOATIME, bindings::VFS_S_NOATIME),
+    ];
 }
 
 /// An inode together with the file system's data: what the slab cache holds.
@@ -267,8 +289,32 @@ impl<T: Types> Inode<T> {
 
     /// Whether writes need not look for privileges to remove (`S_NOSEC`).
     pub(crate) fn is_nosec(&self) -> bool {
+        self.flags() & bindings::VFS_S_NOSEC != 0
+    }
+
+    fn flags(&self) -> u32 {
         // SAFETY: Valid inode.
-        let flags = unsafe { ptr::read_volatile(ptr::addr_of!((*self.as_raw()).i_flags)) };
-        flags & bindings::VFS_S_NOSEC != 0
+        unsafe { ptr::read_volatile(ptr::addr_of!((*self.as_raw()).i_flags)) }
+    }
+
+    /// `EPERM` if nothing about the inode may change, whoever asks: it may have been opened before.
+    pub(super) fn check_mutable(&self) -> Result {
+        if self.flags() & bindings::VFS_S_IMMUTABLE != 0 {
+            return Err(EPERM);
+        }
+        Ok(())
+    }
+
+    /// Has the VFS act as `flags`, some of [`FileFlags`], say.
+    pub(crate) fn apply_file_flags(&self, flags: u32) {
+        let (mut set, mut mask) = (0, 0);
+        for (flag, vfs) in FileFlags::VFS {
+            mask |= vfs;
+            if flags & flag != 0 {
+                set |= vfs;
+            }
+        }
+        // SAFETY: Valid inode; changes these bits only.
+        unsafe { bindings::inode_set_flags(self.as_raw(), set, mask) }
     }
 }

@@ -84,6 +84,12 @@ impl<T: Types> LockedInode<T> {
         unsafe { bindings::clear_nlink(self.as_raw()) }
     }
 
+    /// Changes type and permissions.
+    pub(crate) fn set_mode(&self, mode: u16) {
+        // SAFETY: Valid inode. Who looks at it without the lock finds the one or the other.
+        unsafe { core::ptr::write_volatile(core::ptr::addr_of_mut!((*self.as_raw()).i_mode), mode) }
+    }
+
     /// Waits until no direct I/O on the inode is in flight.
     pub(crate) fn dio_wait(&self) {
         // SAFETY: Valid inode.

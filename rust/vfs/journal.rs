@@ -282,6 +282,13 @@ impl Journal {
         unsafe { bindings::jbd2_journal_abort(self.as_raw(), EIO.to_errno()) }
     }
 
+    /// Ends the use of the journal, as [`Self::abort`] does, but without an error: the next mount replays what was committed,
+    /// and that is all.
+    pub(crate) fn shut_down(&self) {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::jbd2_journal_abort(self.as_raw(), ESHUTDOWN.to_errno()) }
+    }
+
     /// Whether that has happened; jbd2 does it itself when it cannot write.
     pub(crate) fn is_aborted(&self) -> bool {
         // SAFETY: By the type invariant.

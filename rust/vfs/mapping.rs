@@ -61,6 +61,15 @@ impl<T: Types> Inode<T> {
         to_result(unsafe { bindings::filemap_write_and_wait_range(self.raw_mapping(), pos, pos) })
     }
 
+    /// Writes all dirty pages back and waits; those who store through mappings ask again then. Wraps
+    /// `filemap_write_and_wait_range()`.
+    pub(crate) fn write_back_all(&self) -> Result {
+        // SAFETY: Valid mapping.
+        to_result(unsafe {
+            bindings::filemap_write_and_wait_range(self.raw_mapping(), 0, i64::MAX)
+        })
+    }
+
     /// Whether the cache has pages with some of the bytes `pos..=last`.
     pub(crate) fn has_pages(&self, pos: u64, last: u64) -> bool {
         // SAFETY: Valid mapping.

@@ -7,7 +7,7 @@
 //!
 //! - `errno`, `types`, `task`, `message`, `debugfs`, `lockdep`: what others are made with.
 //! - `block_device`, `work_queue`, `ioend`, `fs_type`, `super_block`, `journal`.
-//! - `inode`, `inode_lock`, `new_inode`, `directory`.
+//! - `inode`, `inode_lock`, `new_inode`, `directory`, `xattr`.
 //! - `iov_iter`, `file`, `iomap`, `mapping`, `fault`, `pinned`, `dio`.
 //! - `operations`: what a file system implements, on one marker type.
 //! - `tables`: the C operation tables, built from that. `registration`.
@@ -48,6 +48,7 @@ mod task;
 mod threads;
 mod types;
 mod work_queue;
+mod xattr;
 
 #[cfg(CONFIG_KUNIT = "y")]
 pub(crate) use self::threads::with_threads;
@@ -60,7 +61,7 @@ pub(crate) use self::{
     fault::{FaultAnswer, FaultResult, PageMkwrite},
     file::{Fallocate, InodeHeld, Kiocb},
     fs_type::FsStatics,
-    inode::{Inode, InodeRef, StatDio, Timestamp},
+    inode::{FileFlags, Inode, InodeRef, StatDio, Timestamp},
     inode_lock::{InodeLock, InodeLockShared, LockedInode},
     iomap::{Extent, ExtentKind, IomapFlags},
     iov_iter::IovIter,
@@ -70,10 +71,13 @@ pub(crate) use self::{
     mapping::InvalidateLock,
     message::{panic, RateLimit},
     new_inode::{Attr, Idmap, NewInode},
-    operations::{DirOps, ExportOps, FileOps, MappingOps, Options, SuperOps},
+    operations::{
+        AdminOps, AttrOps, DirOps, ExportOps, FileOps, MappingOps, Options, Shutdown, SuperOps,
+    },
     pinned::{pinned_pages, PageOwner, PinnedBuffer},
     registration::Registration,
     super_block::{LockedSuper, PendingSuper, StatFs, SuperBlock, SuperGeometry},
     task::{cond_resched, fatal_signal_pending, NofsScope},
     types::Types,
+    xattr::{NewAcls, XattrKind, XattrList, XattrMode},
 };

@@ -127,6 +127,16 @@ impl<'a, T: CTables> NewInode<'a, T> {
         }
     }
 
+    /// Tells the VFS that the inode has no extended attributes, so that it need not ask for ACLs, and capabilities that a write
+    /// would have to remove.
+    pub(crate) fn set_without_xattrs(&self) {
+        // SAFETY: Nobody else uses the inode yet.
+        unsafe {
+            bindings::vfs_inode_has_no_acl(self.as_raw());
+            bindings::vfs_inode_has_no_xattr(self.as_raw());
+        }
+    }
+
     /// Makes the inode visible to everybody who looks it up.
     pub(crate) fn publish(self) -> InodeRef<'a, T> {
         let this = ManuallyDrop::new(self);

@@ -20,17 +20,21 @@ use super::{
     new_inode::{Idmap, NewInode},
     super_block::{LockedSuper, PendingSuper, StatFs, SuperBlock},
     types::Types,
+    xattr::{XattrKind, XattrList, XattrMode},
 };
 use core::{convert::Infallible, ops::RangeInclusive};
 use kernel::{error::Result, prelude::*, seq_file::SeqFile, str::CStr};
 
 /// A file system: a type with all the operations.
 pub(crate) trait FileSystem:
-    SuperOps + DirOps + ExportOps + FileOps + DirectOps + MappingOps
+    SuperOps + AdminOps + DirOps + ExportOps + AttrOps + FileOps + DirectOps + MappingOps
 {
 }
 
-impl<T: SuperOps + DirOps + ExportOps + FileOps + DirectOps + MappingOps> FileSystem for T {}
+impl<T> FileSystem for T where
+    T: SuperOps + AdminOps + DirOps + ExportOps + AttrOps + FileOps + DirectOps + MappingOps
+{
+}
 
 /// Mount options.
 pub(crate) trait Options: Default + Send {
@@ -89,6 +93,10 @@ pub(crate) trait SuperOps: Types {
     /// does not ask for files that were open when the mount was forced to be read-only.
     fn check_writable(sb: &SuperBlock<Self>) -> Result;
 
+    /// Fails if nothing may be read any more, not even from memory. Asked before every operation that does not ask
+    /// [`SuperOps::check_writable`], but for those that only tell what an inode is.
+    fn check_readable(sb: &SuperBlock<Self>) -> Result;
+
     /// Writes what [`SuperOps::write_inode`] and the page cache of the device do not cover.
     fn sync_fs(sb: &LockedSuper<Self>, wait: bool) -> Result;
 
@@ -106,6 +114,84 @@ pub(crate) trait SuperOps: Types {
 
     /// Ends an inode's life in memory. Its pages are gone. With `nlink` zero, it also ends on disk.
     fn evict_inode(inode: &Inode<Self>);
+}
+
+/// What is still written when a file system is shut down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shutdown {
+    /// All that was changed.
+    Everything,
+    /// Metadata, and not the data of files.
+    Metadata,
+    /// Nothing.
+    Nothing,
+}
+
+/// Operations on a mount that an administrator asks for, by `ioctl(2)`.
+pub(crate) trait AdminOps: Types {
+    /// Most bytes that a label has.
+    const LABEL_LEN: usize;
+
+    /// Fills in the label, with zeroes at the end, into [`Self::LABEL_LEN`] bytes.
+    fn label(sb: &SuperBlock<Self>, to: &mut [u8]);
+
+    /// Changes the label to one of at most [`Self::LABEL_LEN`] bytes, none of which is zero. The caller keeps the mount writable.
+    fn set_label(sb: &SuperBlock<Self>, label: &[u8]) -> Result;
+
+    /// Tells the device which of the bytes `start..start + len` are not in use, in pieces of at least `least` bytes. Returns
+    /// how many.
+    ///
+    /// # Errors
+    ///
+    /// `EOPNOTSUPP` for a device that does not want to know, `EINVAL` for a range that is not there, `EINTR`.
+    fn trim(sb: &SuperBlock<Self>, start: u64, len: u64, least: u64) -> Result<u64>;
+
+    /// Stops the file system, for good: everything fails with `EIO` from now on, and nothing is written. What was written is as
+    /// after a power cut.
+    fn shutdown(sb: &SuperBlock<Self>, how: Shutdown) -> Result;
+}
+
+/// Operations on the attributes of inodes.
+pub(crate) trait AttrOps: Types {
+    /// Calls `f` with the value of an extended attribute. `name` is what follows what `kind` stands for.
+    ///
+    /// # Errors
+    ///
+    /// `ENODATA` if there is none, and what `f` returns.
+    fn get_xattr(
+        inode: &Inode<Self>,
+        kind: XattrKind,
+        name: &[u8],
+        f: impl FnOnce(&[u8]) -> Result,
+    ) -> Result;
+
+    /// Sets an extended attribute, or removes it; with it, and on disk at once, the permissions of the inode become `permissions`.
+    ///
+    /// # Errors
+    ///
+    /// `EEXIST`, `ENODATA` as `mode` says. `ENODATA` too if there is none to be removed, unless permissions are given. `ENOSPC` if it does not
+    /// fit.
+    fn set_xattr(
+        inode: &LockedInode<Self>,
+        kind: XattrKind,
+        name: &[u8],
+        value: Option<&[u8]>,
+        mode: XattrMode,
+        permissions: Option<u16>,
+    ) -> Result;
+
+    /// Adds all extended attributes to `list`.
+    fn list_xattrs(inode: &Inode<Self>, list: &mut XattrList<'_>) -> Result;
+
+    /// The flags of an inode, as in `FS_IOC_GETFLAGS`.
+    fn file_flags(inode: &Inode<Self>) -> u32;
+
+    /// Changes them. The caller may.
+    ///
+    /// # Errors
+    ///
+    /// `EOPNOTSUPP` for a flag that is unknown, or makes no sense for this inode.
+    fn set_file_flags(inode: &LockedInode<Self>, flags: u32) -> Result;
 }
 
 /// Operations on directories and inodes.

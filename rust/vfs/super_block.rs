@@ -86,6 +86,16 @@ impl<T: Types> SuperBlock<T> {
         unsafe { bindings::vfs_sb_rdonly(self.as_raw()) }
     }
 
+    /// Stops everybody who writes, writes everything, calls `f`, and lets them go on. Not for who holds a lock of the file system, or
+    /// writes.
+    pub(crate) fn while_frozen(&self, f: impl FnOnce()) -> Result {
+        // SAFETY: The device is open.
+        to_result(unsafe { bindings::bdev_freeze(self.device().as_raw()) })?;
+        f();
+        // SAFETY: As above. Nothing has to be done for a thaw, so it does not fail.
+        to_result(unsafe { bindings::bdev_thaw(self.device().as_raw()) })
+    }
+
     /// The name of the device, for messages.
     pub(crate) fn id(&self) -> &CStr {
         // SAFETY: `s_id` is NUL-terminated and constant after mounting.
@@ -210,8 +220,11 @@ impl<T: Types> PendingSuper<'_, T> {
             (*self.0).s_time_max = i64::MAX;
             (*self.0).s_uuid.b = geometry.uuid;
             (*self.0).s_uuid_len = 16;
-            // No extended attributes, so no capabilities: lets writes skip looking for them.
+            // Lets writes skip looking for capabilities of a file that has none, once that was seen.
             (*self.0).s_flags |= bindings::VFS_SB_NOSEC;
+            if cfg!(CONFIG_FS_POSIX_ACL) {
+                (*self.0).s_flags |= bindings::VFS_SB_POSIXACL;
+            }
         }
     }
 }

@@ -62,6 +62,8 @@ pub(crate) struct ExtentMap {
     extents: KVVec<Extent>,
     blocks: u64,
     chain: Chain,
+    /// The block of the inode's extended attributes, or 0: it counts as one of the inode's.
+    pub(crate) xattr_block: u64,
     /// The extents before this index are as they were published, and if it is `usize::MAX` all are.
     unpublished_from: usize,
     /// Nothing has changed since they could not be published.
@@ -129,6 +131,7 @@ impl ExtentMap {
             extents: KVVec::new(),
             blocks: 0,
             chain: Chain::new(),
+            xattr_block: 0,
             unpublished_from: 0,
             withheld: false,
             noted: KVVec::new(),
@@ -148,6 +151,7 @@ impl ExtentMap {
         for e in inode.inline_extents() {
             map.append(io, sb, *e)?;
         }
+        map.xattr_block = inode.xattr_block;
         map.chain = Chain::load(io, sb, inode, |e| map.append(io, sb, e))?;
         if map.extents.len() != inode.extent_count as usize {
             return Err(fail("number of extents does not match the extent chain"));
@@ -193,6 +197,7 @@ impl ExtentMap {
         inode.blocks = self.total_blocks();
         inode.chain_len = self.chain.len() as u32;
         inode.chain_head = self.chain.head();
+        inode.xattr_block = self.xattr_block;
         inode.inline = [Extent::default(); INLINE_EXTENTS];
         for (slot, e) in inode.inline.iter_mut().zip(&self.extents) {
             *slot = *e;
@@ -206,10 +211,9 @@ impl ExtentMap {
         self.blocks
     }
 
-    /// Number of blocks that belong to the inode, those of the chain included: what `st_blocks`
-    /// tells, in units of the block size.
+    /// Number of blocks that belong to the inode, those of the chain and of the attributes included, as in `st_blocks`.
     pub(crate) fn total_blocks(&self) -> u64 {
-        self.blocks + self.chain.len() as u64
+        self.blocks + self.chain.len() as u64 + u64::from(self.xattr_block != 0)
     }
 
     /// The extents in order.

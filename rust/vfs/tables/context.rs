@@ -4,7 +4,7 @@
 //!
 //! C headers: `include/linux/fs_context.h`, `include/linux/fs_parser.h`.
 
-use super::{export, super_block};
+use super::{export, super_block, xattr};
 use crate::{
     bindings,
     vfs::{
@@ -159,6 +159,7 @@ impl<T: FileSystem> Tables<T> {
                 (*sb).s_fs_info = KBox::into_raw(contents).cast();
                 (*sb).s_op = &super_block::Tables::<T>::SUPER_OPS;
                 (*sb).s_export_op = &export::Tables::<T>::EXPORT_OPS;
+                (*sb).s_xattr = xattr::Tables::<T>::HANDLERS.as_ptr();
             }
             // SAFETY: The invariants hold now.
             let root = T::root(unsafe { SuperBlock::<T>::from_raw(sb) })?;

@@ -4,7 +4,7 @@
 //!
 //! C header: `include/linux/fs.h`.
 
-use super::inode;
+use super::{inode, ioctl, xattr};
 use crate::{
     bindings,
     vfs::{
@@ -42,6 +42,13 @@ impl<T: FileSystem> Tables<T> {
             tmpfile: Some(Self::tmpfile),
             setattr: Some(inode::Tables::<T>::setattr),
             getattr: Some(inode::Tables::<T>::getattr),
+            listxattr: Some(xattr::Tables::<T>::listxattr),
+            #[cfg(CONFIG_FS_POSIX_ACL)]
+            get_inode_acl: Some(xattr::Tables::<T>::get_inode_acl),
+            #[cfg(CONFIG_FS_POSIX_ACL)]
+            set_acl: Some(xattr::Tables::<T>::set_acl),
+            fileattr_get: Some(xattr::Tables::<T>::fileattr_get),
+            fileattr_set: Some(xattr::Tables::<T>::fileattr_set),
             // SAFETY: All zeroes is a table of absent operations.
             ..unsafe { mem::zeroed() }
         };
@@ -52,6 +59,9 @@ impl<T: FileSystem> Tables<T> {
         iterate_shared: Some(Self::iterate_shared),
         fsync: Some(Self::dir_fsync),
         setlease: Some(bindings::vfs_generic_setlease),
+        unlocked_ioctl: Some(ioctl::Tables::<T>::ioctl),
+        #[cfg(CONFIG_COMPAT)]
+        compat_ioctl: Some(bindings::compat_ptr_ioctl),
         // SAFETY: All zeroes is a table of absent operations.
         ..unsafe { mem::zeroed() }
     };

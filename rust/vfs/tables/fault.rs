@@ -101,7 +101,8 @@ impl<T: FileSystem> Tables<T> {
         // SAFETY: The VMA's file is one of `T` and stays open for the call.
         unsafe {
             let inode = Inode::<T>::from_raw(file_inode(bindings::vfs_vmf_file(vmf)));
-            if T::check_writable(inode.super_block()).is_err() {
+            let may = T::check_writable(inode.super_block());
+            if may.and_then(|()| inode.check_mutable()).is_err() {
                 return bindings::vm_fault_reason_VM_FAULT_SIGBUS;
             }
             T::page_mkwrite(inode, PageMkwrite::new(&mut *vmf)).into_raw()

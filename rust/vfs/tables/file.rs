@@ -4,7 +4,7 @@
 //!
 //! C header: `include/linux/fs.h`.
 
-use super::fault;
+use super::{fault, ioctl};
 use crate::{
     bindings,
     vfs::{
@@ -40,6 +40,9 @@ impl<T: FileSystem> Tables<T> {
         splice_read: Some(Self::splice_read),
         splice_write: Some(bindings::iter_file_splice_write),
         setlease: Some(bindings::vfs_generic_setlease),
+        unlocked_ioctl: Some(ioctl::Tables::<T>::ioctl),
+        #[cfg(CONFIG_COMPAT)]
+        compat_ioctl: Some(bindings::compat_ptr_ioctl),
         // SAFETY: All zeroes is a table of absent operations.
         ..unsafe { mem::zeroed() }
     };
@@ -89,6 +92,10 @@ impl<T: FileSystem> Tables<T> {
     ) -> isize {
         // SAFETY: The VFS passes valid objects that are this call's alone.
         unsafe {
+            let inode = Inode::<T>::from_raw(file_inode((*iocb).ki_filp));
+            if let Err(e) = T::check_readable(inode.super_block()) {
+                return e.to_errno() as isize;
+            }
             let mut request = Kiocb::from_raw(iocb);
             let mut iter = IovIter::new(&mut *iter);
             let len = iter.len();
@@ -109,7 +116,8 @@ impl<T: FileSystem> Tables<T> {
         // SAFETY: The VFS passes valid objects that are this call's alone.
         unsafe {
             let inode = Inode::<T>::from_raw(file_inode((*iocb).ki_filp));
-            if let Err(e) = T::check_writable(inode.super_block()) {
+            let may = T::check_writable(inode.super_block());
+            if let Err(e) = may.and_then(|()| inode.check_mutable()) {
                 return e.to_errno() as isize;
             }
             let mut request = Kiocb::from_raw(iocb);
@@ -128,6 +136,9 @@ impl<T: FileSystem> Tables<T> {
     unsafe extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file) -> i32 {
         // SAFETY: The VFS passes valid objects.
         unsafe {
+            if let Err(e) = T::check_readable(Inode::<T>::from_raw(inode).super_block()) {
+                return e.to_errno();
+            }
             (*file).f_mode |=
                 (bindings::VFS_FMODE_CAN_ODIRECT | bindings::VFS_FMODE_NOWAIT) as bindings::fmode_t;
             bindings::generic_file_open(inode, file)
@@ -186,6 +197,7 @@ impl<T: FileSystem> Tables<T> {
             let op = Fallocate::from_mode(mode).ok_or(EOPNOTSUPP)?;
             T::check_writable(inode.super_block())?;
             let inode = inode.lock()?;
+            inode.check_mutable()?;
             // SAFETY: Valid file and inode; `i_rwsem` is held. The VFS has checked the sum.
             unsafe {
                 if op.grows() && (offset + len) as u64 > inode.size() {
@@ -246,6 +258,9 @@ impl<T: FileSystem> Tables<T> {
         // SAFETY: Passed through; the file is one of `T`, and open. The position is this call's alone.
         unsafe {
             let inode = Inode::<T>::from_raw(file_inode(file));
+            if let Err(e) = T::check_readable(inode.super_block()) {
+                return e.to_errno() as isize;
+            }
             let splice = || bindings::filemap_splice_read(file, pos, pipe, len, flags);
             let ret = if T::asks_for_reader(inode) {
                 announced(inode.as_raw(), At::Position(Position::new(pos)), splice)

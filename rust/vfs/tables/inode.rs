@@ -4,6 +4,7 @@
 //!
 //! C headers: `include/linux/fs.h`, `include/linux/fiemap.h`.
 
+use super::xattr;
 use crate::{
     bindings,
     vfs::{
@@ -23,6 +24,13 @@ impl<T: FileSystem> Tables<T> {
             setattr: Some(Self::setattr),
             getattr: Some(Self::getattr),
             fiemap: Some(Self::fiemap),
+            listxattr: Some(xattr::Tables::<T>::listxattr),
+            #[cfg(CONFIG_FS_POSIX_ACL)]
+            get_inode_acl: Some(xattr::Tables::<T>::get_inode_acl),
+            #[cfg(CONFIG_FS_POSIX_ACL)]
+            set_acl: Some(xattr::Tables::<T>::set_acl),
+            fileattr_get: Some(xattr::Tables::<T>::fileattr_get),
+            fileattr_set: Some(xattr::Tables::<T>::fileattr_set),
             // SAFETY: All zeroes is a table of absent operations.
             ..unsafe { mem::zeroed() }
         };
@@ -32,6 +40,7 @@ impl<T: FileSystem> Tables<T> {
             get_link: Some(bindings::simple_get_link),
             setattr: Some(Self::setattr),
             getattr: Some(Self::getattr),
+            listxattr: Some(xattr::Tables::<T>::listxattr),
             // SAFETY: All zeroes is a table of absent operations.
             ..unsafe { mem::zeroed() }
         };
@@ -40,6 +49,11 @@ impl<T: FileSystem> Tables<T> {
         bindings::inode_operations {
             setattr: Some(Self::setattr),
             getattr: Some(Self::getattr),
+            listxattr: Some(xattr::Tables::<T>::listxattr),
+            #[cfg(CONFIG_FS_POSIX_ACL)]
+            get_inode_acl: Some(xattr::Tables::<T>::get_inode_acl),
+            #[cfg(CONFIG_FS_POSIX_ACL)]
+            set_acl: Some(xattr::Tables::<T>::set_acl),
             // SAFETY: All zeroes is a table of absent operations.
             ..unsafe { mem::zeroed() }
         };
@@ -59,12 +73,17 @@ impl<T: FileSystem> Tables<T> {
             unsafe {
                 let inode = LockedInode::<T>::from_raw(bindings::vfs_d_inode(dentry));
                 T::check_writable(inode.super_block())?;
+                inode.check_mutable()?;
                 to_result(bindings::setattr_prepare(idmap, dentry, attr))?;
                 if (*attr).ia_valid & bindings::ATTR_SIZE != 0 {
                     T::set_size(inode, (*attr).ia_size as u64)?;
                 }
                 bindings::setattr_copy(idmap, inode.as_raw(), attr);
                 inode.mark_dirty();
+                let acls = (*(*inode.as_raw()).i_op).set_acl.is_some();
+                if acls && (*attr).ia_valid & bindings::ATTR_MODE != 0 {
+                    to_result(bindings::vfs_acl_chmod(idmap, dentry, inode.mode()))?;
+                }
                 if inode.is_sync() {
                     T::sync_metadata(inode)?;
                 }
@@ -91,6 +110,11 @@ impl<T: FileSystem> Tables<T> {
             let raw = bindings::vfs_d_inode((*path).dentry);
             let inode = Inode::<T>::from_raw(raw);
             bindings::generic_fillattr(idmap, request_mask, raw, stat);
+            bindings::generic_fill_statx_attr(raw, stat);
+            (*stat).attributes_mask |= u64::from(bindings::STATX_ATTR_NODUMP);
+            if T::file_flags(inode) & bindings::FS_NODUMP_FL != 0 {
+                (*stat).attributes |= u64::from(bindings::STATX_ATTR_NODUMP);
+            }
             if request_mask & bindings::STATX_BTIME != 0 {
                 let btime = T::birth_time(inode);
                 (*stat).btime.tv_sec = btime.sec;

@@ -11,10 +11,12 @@ mod export;
 mod fault;
 mod file;
 mod inode;
+mod ioctl;
 mod iomap;
 mod mapping;
 pub(super) mod super_block;
 mod writeback;
+pub(super) mod xattr;
 
 use super::{operations::FileSystem, types::CTables};
 use crate::bindings;

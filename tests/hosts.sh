@@ -187,7 +187,7 @@ says "LLVM=1 for a kernel built with gcc" "without LLVM=1" 1 env LLVM=1 scripts/
 printf 'CONFIG_%s=y\n' MODULES JBD2 RUST 'RUSTC_VERSION_TEXT="rustc 1.85.1"' | sed 's/"=y$/"/' >"$k/include/config/auto.conf"
 says "a kernel without iomap" "CONFIG_BLOCK brings it" 1 scripts/preflight "$k"
 printf 'CONFIG_%s=y\n' MODULES FS_IOMAP RUST 'RUSTC_VERSION_TEXT="rustc 1.85.1"' | sed 's/"=y$/"/' >"$k/include/config/auto.conf"
-says "a kernel without jbd2" "CONFIG_EXT4_FS (or CONFIG_OCFS2_FS)" 1 scripts/preflight "$k"
+says "a kernel without jbd2" "no CONFIG_JBD2; CONFIG_EXT4_FS" 1 scripts/preflight "$k"
 says "make KDIR= without a home" "^make: " 3 env -u HOME XDG_CACHE_HOME="$dir/none" make KDIR="$k" modules
 tally "it made no cache" [ ! -e "$dir/none" ]
 

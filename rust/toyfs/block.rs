@@ -6,7 +6,7 @@ use core::fmt;
 use kernel::prelude::*;
 use toyfs_format::Corrupt;
 
-/// Reads and writes parts of metadata blocks.
+/// Reads and writes parts of metadata blocks. Who implements [`Self::read`] and no more of them only looks.
 ///
 /// Implemented by the mounted filesystem on top of its device's page cache; the unit tests
 /// implement it in memory.
@@ -16,22 +16,30 @@ pub(crate) trait BlockIo {
 
     /// Copies a block of a bitmap, with all bits set that may not be handed out: those that are set, and those that were before
     /// what has cleared them is committed.
-    fn read_bitmap(&self, block: u64, bits: &mut [u8]) -> Result;
+    fn read_bitmap(&self, block: u64, bits: &mut [u8]) -> Result {
+        self.read(block, 0, bits)
+    }
 
     /// Copies `data` to byte `offset` of `block`. The range must not leave the block.
-    fn write(&self, block: u64, offset: usize, data: &[u8]) -> Result;
+    fn write(&self, _block: u64, _offset: usize, _data: &[u8]) -> Result {
+        Err(EROFS)
+    }
 
     /// As [`Self::write`], to a block of a bitmap; `clears` if bits have become clear.
-    fn write_bitmap(&self, block: u64, offset: usize, data: &[u8], clears: bool) -> Result;
+    fn write_bitmap(&self, block: u64, offset: usize, data: &[u8], _clears: bool) -> Result {
+        self.write(block, offset, data)
+    }
 
     /// Notes that a block that was written is being freed.
-    fn revoke(&self, block: u64) -> Result;
+    fn revoke(&self, _block: u64) -> Result {
+        Err(EROFS)
+    }
 
     /// Reports that something on disk is corrupt, and returns `EUCLEAN`.
     fn corrupt(&self, what: fmt::Arguments<'_>) -> Error;
 
     /// Reports that a change could be neither completed nor taken back, because of `error`.
-    fn half_done(&self, what: &'static str, error: Error);
+    fn half_done(&self, _what: &'static str, _error: Error) {}
 
     /// To be called in loops over what the disk determines: `EINTR` if the task was killed, and has not
     /// changed anything yet.
@@ -107,14 +115,6 @@ pub(crate) mod memory {
             }
             to.copy_from_slice(data);
             Ok(())
-        }
-
-        fn read_bitmap(&self, block: u64, bits: &mut [u8]) -> Result {
-            self.read(block, 0, bits)
-        }
-
-        fn write_bitmap(&self, block: u64, offset: usize, data: &[u8], _clears: bool) -> Result {
-            self.write(block, offset, data)
         }
 
         fn revoke(&self, _block: u64) -> Result {

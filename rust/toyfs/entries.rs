@@ -141,17 +141,26 @@ fn append_block(
     Ok(())
 }
 
-/// Removes the entry of `name`, which must be for inode `ino`.
-pub(super) fn remove_entry(io: &Change<'_>, dir: &LockedInode, name: &[u8], ino: u64) -> Result {
-    let seed = dir.super_block().data().seed;
-    let removed = change_block(io, dir, |block| dir::remove(block, name, seed))?;
-    if removed != Some(ino) {
+/// Changes an entry with `f`, which returns the inode that it was for: that must be `ino`. Writes the directory.
+fn change_entry(
+    io: &Change<'_>,
+    dir: &LockedInode,
+    ino: u64,
+    f: impl FnMut(&mut [u8]) -> Result<Option<u64>, format::Corrupt>,
+) -> Result {
+    if change_block(io, dir, f)? != Some(ino) {
         return Err(corrupt(io, "directory", dir.ino())(format::Corrupt(
             "an entry in memory is not on disk",
         )));
     }
     dir.touch();
     InodeData::store(dir, io)
+}
+
+/// Removes the entry of `name`, which must be for inode `ino`.
+pub(super) fn remove_entry(io: &Change<'_>, dir: &LockedInode, name: &[u8], ino: u64) -> Result {
+    let seed = dir.super_block().data().seed;
+    change_entry(io, dir, ino, |block| dir::remove(block, name, seed))
 }
 
 /// Has the entry of `name`, which is for inode `old`, be one for `inode`.
@@ -164,16 +173,9 @@ pub(super) fn replace_entry(
 ) -> Result {
     let kind = kind_of(inode)?;
     let seed = dir.super_block().data().seed;
-    let replaced = change_block(io, dir, |block| {
+    change_entry(io, dir, old, |block| {
         dir::replace(block, name, inode.ino(), kind, seed)
-    })?;
-    if replaced != Some(old) {
-        return Err(corrupt(io, "directory", dir.ino())(format::Corrupt(
-            "an entry in memory is not on disk",
-        )));
-    }
-    dir.touch();
-    InodeData::store(dir, io)
+    })
 }
 
 /// What the entries of an inode say about it.

@@ -288,24 +288,10 @@ impl BlockIo for Reader<'_> {
         self.0.device().read_bitmap(block, bits, since)
     }
 
-    fn write(&self, _block: u64, _offset: usize, _data: &[u8]) -> Result {
-        Err(EROFS)
-    }
-
-    fn write_bitmap(&self, _block: u64, _offset: usize, _data: &[u8], _clears: bool) -> Result {
-        Err(EROFS)
-    }
-
-    fn revoke(&self, _block: u64) -> Result {
-        Err(EROFS)
-    }
-
     fn corrupt(&self, what: fmt::Arguments<'_>) -> Error {
         self.0.complain(what);
         EUCLEAN
     }
-
-    fn half_done(&self, _what: &'static str, _error: Error) {}
 
     fn may_go_on(&self) -> Result {
         go_on_unless_killed()

@@ -117,30 +117,12 @@ impl BlockIo for Mounting<'_> {
         BlockDevice::read(self.device, block, offset, buf, &self.since)
     }
 
-    fn read_bitmap(&self, block: u64, bits: &mut [u8]) -> Result {
-        self.read(block, 0, bits)
-    }
-
-    fn write(&self, _block: u64, _offset: usize, _data: &[u8]) -> Result {
-        Err(EROFS)
-    }
-
-    fn write_bitmap(&self, _block: u64, _offset: usize, _data: &[u8], _clears: bool) -> Result {
-        Err(EROFS)
-    }
-
-    fn revoke(&self, _block: u64) -> Result {
-        Err(EROFS)
-    }
-
     fn corrupt(&self, what: fmt::Arguments<'_>) -> Error {
         let id = self.id;
         // Ends the mount, so there are not many.
         pr_err!("{id}: {what}\n");
         EUCLEAN
     }
-
-    fn half_done(&self, _what: &'static str, _error: Error) {}
 
     fn may_go_on(&self) -> Result {
         if fatal_signal_pending() {

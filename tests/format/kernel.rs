@@ -263,5 +263,6 @@ pub mod prelude {
     pub const EINVAL: Error = Error(22);
     pub const EFBIG: Error = Error(27);
     pub const ENOSPC: Error = Error(28);
+    pub const EROFS: Error = Error(30);
     pub const EUCLEAN: Error = Error(117);
 }

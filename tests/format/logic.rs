@@ -16,32 +16,12 @@ use bitmap::Allocator;
 use block::BlockIo;
 use extent::{ExtentMap, Mapping, Published};
 use kernel::prelude::*;
+use random::Random;
 use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, BTreeSet},
 };
 use toyfs_format::*;
-
-/// Small, fast, and the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11
-    }
-
-    /// A number less than `n`.
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-
-    fn one_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
-    }
-}
 
 /// A device in memory whose I/O fails on demand.
 struct Memory {
@@ -109,14 +89,6 @@ impl BlockIo for Memory {
         Ok(())
     }
 
-    fn read_bitmap(&self, block: u64, bits: &mut [u8]) -> Result {
-        self.read(block, 0, bits)
-    }
-
-    fn write_bitmap(&self, block: u64, offset: usize, data: &[u8], _clears: bool) -> Result {
-        self.write(block, offset, data)
-    }
-
     fn revoke(&self, _block: u64) -> Result {
         self.step()
     }
@@ -124,11 +96,6 @@ impl BlockIo for Memory {
     fn corrupt(&self, what: std::fmt::Arguments<'_>) -> Error {
         kernel::log(format_args!("{what}\n"));
         EUCLEAN
-    }
-
-    fn half_done(&self, what: &'static str, error: Error) {
-        // Not the sign of damage that the tests count messages for.
-        let _ = (what, error);
     }
 
     fn may_go_on(&self) -> Result {

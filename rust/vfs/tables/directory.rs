@@ -40,17 +40,9 @@ impl<T: FileSystem> Tables<T> {
             mknod: Some(Self::mknod),
             rename: Some(Self::rename),
             tmpfile: Some(Self::tmpfile),
-            setattr: Some(inode::Tables::<T>::setattr),
-            getattr: Some(inode::Tables::<T>::getattr),
-            listxattr: Some(xattr::Tables::<T>::listxattr),
-            #[cfg(CONFIG_FS_POSIX_ACL)]
-            get_inode_acl: Some(xattr::Tables::<T>::get_inode_acl),
-            #[cfg(CONFIG_FS_POSIX_ACL)]
-            set_acl: Some(xattr::Tables::<T>::set_acl),
             fileattr_get: Some(xattr::Tables::<T>::fileattr_get),
             fileattr_set: Some(xattr::Tables::<T>::fileattr_set),
-            // SAFETY: All zeroes is a table of absent operations.
-            ..unsafe { mem::zeroed() }
+            ..inode::Tables::<T>::SPECIAL_INODE_OPS
         };
 
     pub(in crate::vfs) const DIR_FILE_OPS: bindings::file_operations = bindings::file_operations {

@@ -21,18 +21,10 @@ pub(in crate::vfs) struct Tables<T>(PhantomData<T>);
 impl<T: FileSystem> Tables<T> {
     pub(in crate::vfs) const FILE_INODE_OPS: bindings::inode_operations =
         bindings::inode_operations {
-            setattr: Some(Self::setattr),
-            getattr: Some(Self::getattr),
             fiemap: Some(Self::fiemap),
-            listxattr: Some(xattr::Tables::<T>::listxattr),
-            #[cfg(CONFIG_FS_POSIX_ACL)]
-            get_inode_acl: Some(xattr::Tables::<T>::get_inode_acl),
-            #[cfg(CONFIG_FS_POSIX_ACL)]
-            set_acl: Some(xattr::Tables::<T>::set_acl),
             fileattr_get: Some(xattr::Tables::<T>::fileattr_get),
             fileattr_set: Some(xattr::Tables::<T>::fileattr_set),
-            // SAFETY: All zeroes is a table of absent operations.
-            ..unsafe { mem::zeroed() }
+            ..Self::SPECIAL_INODE_OPS
         };
 
     pub(in crate::vfs) const LINK_INODE_OPS: bindings::inode_operations =

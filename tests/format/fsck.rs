@@ -5,6 +5,7 @@
 //! They build a filesystem in memory that has something of everything, and damage it.
 
 use super::*;
+use random::Random;
 use std::{collections::BTreeMap, io, panic, time::Instant};
 use toyfs_format::{
     checksum, crc32c_update,
@@ -25,26 +26,6 @@ const FIFO: u64 = 9;
 const DISK: u64 = 10;
 /// The last inode.
 pub(crate) const LAST: u64 = DISK;
-
-/// Small, fast, and the same everywhere.
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11
-    }
-
-    pub(crate) fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-
-    pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len() as u64) as usize]
-    }
-}
 
 /// Tag, permissions and id of each entry.
 const ACL: [(u16, u16, u32); 5] = [

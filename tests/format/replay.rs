@@ -3,6 +3,7 @@
 //! Tests of the replay of the journal, against journals that are written here block by block. Compiled with `--test`;
 //! see `run.sh`.
 
+use random::Random;
 use std::{collections::BTreeMap, panic};
 use toyfs_format::{
     crc32c_update,
@@ -14,22 +15,6 @@ use toyfs_format::{
 const LEN: u32 = 1024;
 const DATA: u64 = 2000;
 const UUID: &[u8; 16] = b"0123456789abcdef";
-
-/// Small, fast, and the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 11
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-}
 
 /// A device, and what a replay keeps in mind.
 #[derive(Clone)]

@@ -27,7 +27,8 @@ checked=(-C opt-level=2 -C overflow-checks=on -C debug-assertions=on)
 # The crates that the tests share.
 crates()
 {
-	rust "${checked[@]}" --crate-type rlib --crate-name toyfs_format "$here/../../rust/format/lib.rs" &&
+	rust "${checked[@]}" --crate-type rlib --crate-name random "$here/random.rs" &&
+		rust "${checked[@]}" --crate-type rlib --crate-name toyfs_format "$here/../../rust/format/lib.rs" &&
 		rust "${checked[@]}" --crate-type rlib --crate-name toyfs_tools -L . --extern toyfs_format \
 			"$here/../../rust/tools/common/lib.rs" &&
 		rust "${checked[@]}" --crate-type rlib --crate-name kernel "$here/kernel.rs"
@@ -35,17 +36,17 @@ crates()
 
 logic()
 {
-	rust "${checked[@]}" --test -L . --extern toyfs_format --extern kernel -o logic "$here/logic.rs" && ./logic
+	rust "${checked[@]}" --test -L . --extern toyfs_format --extern kernel --extern random -o logic "$here/logic.rs" && ./logic
 }
 
 replay()
 {
-	rust "${checked[@]}" --test -L . --extern toyfs_format -o replay "$here/replay.rs" && ./replay
+	rust "${checked[@]}" --test -L . --extern toyfs_format --extern random -o replay "$here/replay.rs" && ./replay
 }
 
 fsck_unit()
 {
-	rust "${checked[@]}" --test -L . --extern toyfs_format --extern toyfs_tools -o fsck_unit "$here/../../rust/tools/fsck.rs" &&
+	rust "${checked[@]}" --test -L . --extern toyfs_format --extern toyfs_tools --extern random -o fsck_unit "$here/../../rust/tools/fsck.rs" &&
 		./fsck_unit
 }
 

@@ -25,7 +25,7 @@
  */
 #include "util.h"
 #include "async.h"
-#include <linux/fuse.h>
+#include "fuse.h"
 #include <linux/loop.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
@@ -33,7 +33,6 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/ioctl.h>
-#include <sys/mount.h>
 #include <sys/wait.h>
 
 #define FILE_PAGES 1280u	/* more than a part of a direct write has */
@@ -141,58 +140,16 @@ static void slow_uffd(void)
 
 /* FUSE: a file system of one file, whose first read is answered late. */
 
-static void fuse_reply(int fd, uint64_t unique, int error, const void *data, size_t n)
-{
-	struct fuse_out_header head = { .len = (uint32_t)(sizeof(head) + n), .error = error, .unique = unique };
-	struct iovec iov[2] = { { &head, sizeof(head) }, { (void *)data, n } };
-
-	/* Who is gone needs no answer. */
-	if (writev(fd, iov, n ? 2 : 1) < 0 && errno != ENOENT)
-		die("answer of the FUSE server");
-}
-
 static uint64_t late_read;
 
 static void fuse_request(int fd, const struct fuse_in_header *in)
 {
-	bool root = in->nodeid == FUSE_ROOT_ID && in->opcode != FUSE_LOOKUP;
-	struct fuse_attr attr = {
-		.ino = root ? 1 : 2, .size = root ? 0 : PAGE, .mode = root ? S_IFDIR | 0755 : S_IFREG | 0644, .nlink = 1,
-		.blksize = PAGE,
-	};
-	/* Pages are read ahead: who reads one itself cannot be killed any more once the server has the request. */
-	struct fuse_init_out init = {
-		.major = FUSE_KERNEL_VERSION, .minor = FUSE_KERNEL_MINOR_VERSION, .max_write = PAGE, .max_readahead = 8 * PAGE,
-		.flags = FUSE_ASYNC_READ,
-	};
-	struct fuse_entry_out entry = { .nodeid = 2, .entry_valid = 60, .attr_valid = 60, .attr = attr };
-	struct fuse_attr_out attr_out = { .attr_valid = 60, .attr = attr };
-	struct fuse_open_out open_out = { .open_flags = FOPEN_NOFLUSH };
-
-	switch (in->opcode) {
-	case FUSE_INIT:
-		fuse_reply(fd, in->unique, 0, &init, sizeof(init));
+	if (in->opcode != FUSE_READ) {
+		fuse_answer(fd, in);
 		return;
-	case FUSE_LOOKUP:
-		fuse_reply(fd, in->unique, 0, &entry, sizeof(entry));
-		return;
-	case FUSE_GETATTR:
-		fuse_reply(fd, in->unique, 0, &attr_out, sizeof(attr_out));
-		return;
-	case FUSE_OPEN:
-		fuse_reply(fd, in->unique, 0, &open_out, sizeof(open_out));
-		return;
-	case FUSE_READ:
-		late_read = in->unique;
-		sh->asked = true;
-		return;
-	case FUSE_FORGET:
-	case FUSE_BATCH_FORGET:
-	case FUSE_INTERRUPT:
-		return;
-	default:
-		fuse_reply(fd, in->unique, -ENOSYS, NULL, 0);
 	}
+	late_read = in->unique;
+	sh->asked = true;
 }
 
 static void serve_fuse(int fd)
@@ -218,14 +175,9 @@ static void serve_fuse(int fd)
 
 static pid_t start_fuse(void)
 {
-	int fd = xopen("/dev/fuse", O_RDWR);
-	char options[128];
+	int fd = fuse_mount("slowbuf", fuse_dir, sizeof(fuse_dir));
 	pid_t pid;
 
-	snprintf(fuse_dir, sizeof(fuse_dir), "/tmp/slowbuf.%d", (int)getpid());
-	snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=0,group_id=0", fd);
-	if (mkdir(fuse_dir, 0755) || mount("slowbuf", fuse_dir, "fuse", MS_NOSUID | MS_NODEV, options))
-		die("mount of FUSE at %s", fuse_dir);
 	pid = xfork();
 	if (!pid)
 		serve_fuse(fd);

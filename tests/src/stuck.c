@@ -9,13 +9,10 @@
  *
  * Exit status 1, and lines that say why, if something is wrong.
  */
-#include "util.h"
+#include "fuse.h"
 #include <linux/aio_abi.h>
-#include <linux/fuse.h>
 #include <sched.h>
 #include <stdatomic.h>
-#include <sys/mount.h>
-#include <sys/uio.h>
 #include <sys/wait.h>
 
 #define SECTORS 64u
@@ -28,71 +25,29 @@ static struct shared {
 
 /* FUSE: a file system of one file. What is read from it are zeroes, and what is written to it is never done. */
 
-static void reply(int fd, uint64_t unique, int error, const void *data, size_t n)
-{
-	struct fuse_out_header head = { .len = (uint32_t)(sizeof(head) + n), .error = error, .unique = unique };
-	struct iovec iov[2] = { { &head, sizeof(head) }, { (void *)data, n } };
-
-	if (writev(fd, iov, n ? 2 : 1) < 0 && errno != ENOENT)
-		die("answer of the FUSE server");
-}
-
 static void request(int fd, const struct fuse_in_header *in)
 {
 	static const unsigned char zeroes[PAGE];
-	bool root = in->nodeid == FUSE_ROOT_ID && in->opcode != FUSE_LOOKUP;
-	struct fuse_attr attr = {
-		.ino = root ? 1 : 2, .size = root ? 0 : PAGE, .mode = root ? S_IFDIR | 0755 : S_IFREG | 0644, .nlink = 1,
-		.blksize = PAGE,
-	};
-	struct fuse_init_out init = {
-		.major = FUSE_KERNEL_VERSION, .minor = FUSE_KERNEL_MINOR_VERSION, .max_write = PAGE, .max_readahead = 8 * PAGE,
-		.flags = FUSE_ASYNC_READ,
-	};
-	struct fuse_entry_out entry = { .nodeid = 2, .entry_valid = 60, .attr_valid = 60, .attr = attr };
-	struct fuse_attr_out attr_out = { .attr_valid = 60, .attr = attr };
-	struct fuse_open_out open_out = { .open_flags = FOPEN_NOFLUSH };
 
 	switch (in->opcode) {
-	case FUSE_INIT:
-		reply(fd, in->unique, 0, &init, sizeof(init));
-		return;
-	case FUSE_LOOKUP:
-		reply(fd, in->unique, 0, &entry, sizeof(entry));
-		return;
-	case FUSE_GETATTR:
-		reply(fd, in->unique, 0, &attr_out, sizeof(attr_out));
-		return;
-	case FUSE_OPEN:
-		reply(fd, in->unique, 0, &open_out, sizeof(open_out));
-		return;
 	case FUSE_READ:
-		reply(fd, in->unique, 0, zeroes, PAGE);
+		fuse_reply(fd, in->unique, 0, zeroes, PAGE);
 		return;
 	case FUSE_WRITE:
 		sh->locked = true;
 		return;
-	case FUSE_FORGET:
-	case FUSE_BATCH_FORGET:
-	case FUSE_INTERRUPT:
-		return;
 	default:
-		reply(fd, in->unique, -ENOSYS, NULL, 0);
+		fuse_answer(fd, in);
 	}
 }
 
 static pid_t start_server(void)
 {
 	static union { struct fuse_in_header in; unsigned char bytes[1 << 16]; } r;
-	int fd = xopen("/dev/fuse", O_RDWR);
-	char options[128];
+	int fd = fuse_mount("stuck", fuse_dir, sizeof(fuse_dir));
 	pid_t pid;
 
-	snprintf(fuse_dir, sizeof(fuse_dir), "/tmp/stuck.%d", (int)getpid());
 	snprintf(fuse_page, sizeof(fuse_page), "%s/page", fuse_dir);
-	snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=0,group_id=0", fd);
-	if (mkdir(fuse_dir, 0755) || mount("stuck", fuse_dir, "fuse", MS_NOSUID | MS_NODEV, options))
-		die("mount of FUSE at %s", fuse_dir);
 	pid = xfork();
 	while (!pid)
 		if (read(fd, &r, sizeof(r)) > 0)

@@ -29,6 +29,8 @@ struct Memory {
     countdown: Cell<Option<u32>>,
     /// The blocks that were written.
     written: RefCell<BTreeSet<u64>>,
+    /// Those of them that have not been revoked since.
+    live: RefCell<BTreeSet<u64>>,
 }
 
 impl Memory {
@@ -48,6 +50,7 @@ impl Memory {
             blocks: RefCell::new(blocks),
             countdown: Cell::new(None),
             written: RefCell::default(),
+            live: RefCell::default(),
         }
     }
 
@@ -86,11 +89,15 @@ impl BlockIo for Memory {
         let at = block as usize * BLOCK_SIZE + offset;
         self.blocks.borrow_mut()[at..at + data.len()].copy_from_slice(data);
         self.written.borrow_mut().insert(block);
+        self.live.borrow_mut().insert(block);
         Ok(())
     }
 
-    fn revoke(&self, _block: u64) -> Result {
-        self.step()
+    fn revoke(&self, block: u64) -> Result {
+        self.step()?;
+        // The journal takes no second one without a write in between.
+        assert!(self.live.borrow_mut().remove(&block), "revoked unwritten");
+        Ok(())
     }
 
     fn corrupt(&self, what: std::fmt::Arguments<'_>) -> Error {

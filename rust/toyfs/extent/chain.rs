@@ -15,6 +15,9 @@ use toyfs_format::{ChainHeader, Corrupt, Extent, Inode, Superblock, BLOCK_SIZE, 
 /// Two blocks that have so few extents together become one.
 const MERGE: usize = CHAIN_EXTENTS * 2 / 3;
 
+/// So many do at a time: a change has room for so many. On disk there may be more.
+const MERGES: usize = 3;
+
 /// A block of a chain.
 #[derive(Clone, Copy)]
 struct Leaf {
@@ -23,6 +26,8 @@ struct Leaf {
     count: usize,
     /// Not as it is on disk.
     dirty: bool,
+    /// It has been written: when it is freed that is revoked.
+    written: bool,
 }
 
 /// The extent chain of one inode.
@@ -78,6 +83,7 @@ impl Chain {
                     block: next,
                     count: h.count as usize,
                     dirty: false,
+                    written: true,
                 },
                 GFP_KERNEL,
             )?;
@@ -112,6 +118,7 @@ impl Chain {
                 header.encode(&mut self.buf, part, sb.seed());
                 io.write(leaf.block, 0, &self.buf)?;
                 leaf.dirty = false;
+                leaf.written = true;
             }
             start = end;
         }
@@ -192,6 +199,7 @@ impl Chain {
             block: alloc.alloc_chain_block(io, goal)?,
             count: 0,
             dirty: false,
+            written: false,
         };
         self.leaves.insert_within_capacity(at, new)?;
         Ok(())
@@ -256,6 +264,7 @@ impl Chain {
     pub(super) fn trim(&mut self, io: &impl BlockIo, alloc: &mut Allocator) -> Result {
         let mut result = Ok(());
         let mut kept: usize = 0;
+        let mut merges = 0;
         for i in 0..self.leaves.len() {
             let Some(mut leaf) = self.leaves.get(i).copied() else {
                 break;
@@ -265,17 +274,24 @@ impl Chain {
                 // Nothing is merged that nothing has been taken from.
                 Some(prev)
                     if leaf.count > 0
+                        && merges < MERGES
                         && leaf.dirty | prev.dirty
                         && prev.count + leaf.count <= MERGE =>
                 {
                     prev.count += leaf.count;
                     prev.dirty = true;
                     leaf.count = 0;
+                    merges += 1;
                 }
                 _ => {}
             }
             if leaf.count == 0 {
-                result = result.and(alloc.free_chain_block(io, leaf.block));
+                let freed = if leaf.written {
+                    alloc.free_chain_block(io, leaf.block)
+                } else {
+                    alloc.free_blocks(io, leaf.block, 1)
+                };
+                result = result.and(freed);
                 self.relink(kept);
                 continue;
             }

@@ -19,6 +19,7 @@ use super::{
     block::{corrupt, BlockIo},
 };
 use chain::Chain;
+use core::ops::Range;
 use kernel::prelude::*;
 use toyfs_format::{
     Corrupt, Extent, Inode, Superblock, BITS_PER_BLOCK, INLINE_EXTENTS, MAX_EXTENTS,
@@ -375,11 +376,13 @@ impl ExtentMap {
         Ok(())
     }
 
-    /// The end of the first unwritten blocks in `from..to`, if there are any there.
-    pub(crate) fn unwritten_end(&self, from: u64, to: u64) -> Option<u64> {
+    /// The first unwritten blocks in `from..to` that are of one extent, if there are any there.
+    pub(crate) fn unwritten(&self, from: u64, to: u64) -> Option<Range<u64>> {
         let rest = self.extents.get(self.position(from)..)?;
         let mut parts = rest.iter().map_while(|e| clip(e, from, to));
-        parts.find(|part| part.unwritten).map(|part| part.end())
+        parts
+            .find(|part| part.unwritten)
+            .map(|part| part.file_block..part.end())
     }
 
     /// Removes the last of the file blocks `from..to`, as [`Self::remove`] does, so many that [`REMOVED_AT_ONCE`] blocks of the bitmap

@@ -270,6 +270,15 @@ void vfs_journal_use_barriers(journal_t *journal)
 	write_unlock(&journal->j_state_lock);
 }
 
+/* Whether a journal has no features but these. */
+bool vfs_journal_has_no_more(const journal_t *journal, u32 incompat)
+{
+	const journal_superblock_t *sb = journal->j_superblock;
+
+	return !sb->s_feature_compat && !sb->s_feature_ro_compat &&
+	       !(sb->s_feature_incompat & ~cpu_to_be32(incompat));
+}
+
 bool vfs_journal_is_empty(const journal_t *journal)
 {
 	return !journal->j_superblock->s_start;
@@ -418,7 +427,11 @@ bool vfs_inode_is_new(struct inode *inode)
 
 bool vfs_inode_is_dirty(struct inode *inode, bool datasync)
 {
-	return inode_state_read_once(inode) & (datasync ? I_DIRTY_DATASYNC : I_DIRTY_INODE);
+	/* Who writes it back has cleared its state, sets I_SYNC until it is written, and then there is something else to see. */
+	unsigned long state = inode_state_read_once(inode);
+
+	smp_rmb();
+	return state & (I_SYNC | (datasync ? I_DIRTY_DATASYNC : I_DIRTY_INODE));
 }
 
 void vfs_mark_inode_dirty(struct inode *inode)

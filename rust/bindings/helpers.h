@@ -77,6 +77,7 @@ void vfs_bh_add_committed(struct buffer_head *bh, u8 *bits);
 /* jbd2 */
 void vfs_journal_map_from_start(struct journal_s *journal);
 void vfs_journal_use_barriers(struct journal_s *journal);
+bool vfs_journal_has_no_more(const struct journal_s *journal, u32 incompat);
 bool vfs_journal_is_empty(const struct journal_s *journal);
 bool vfs_journal_is_aborted(struct journal_s *journal);
 bool vfs_journal_is_committed(const struct journal_s *journal, u32 tid);

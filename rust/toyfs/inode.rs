@@ -194,9 +194,13 @@ impl InodeData {
     /// Whether map and size are known to be durable as they are, with the names that lead to them: what is written into written
     /// blocks is then found after a power cut.
     pub(super) fn is_durable(inode: &Inode) -> bool {
+        // In this order: who writes it back notes the transaction before it is clean.
+        if inode.is_dirty(true) {
+            return false;
+        }
         let last = Self::last_change(inode, true);
         let journal = inode.super_block().journal();
-        !inode.is_dirty(true) && journal.is_ok_and(|journal| journal.is_committed(last))
+        journal.is_ok_and(|journal| journal.is_committed(last))
     }
 
     /// Notes that a name that leads to the inode is changed, if it is a directory to all that is in it.
@@ -447,7 +451,7 @@ impl InodeData {
             return;
         }
         // On an error it stays on disk as it is: used, without links, and an orphan.
-        while let Ok(io) = inode.super_block().change(Credits::FREE) {
+        while let Ok(io) = inode.super_block().change_at_end(Credits::FREE) {
             match Self::evict_some(inode, &io) {
                 Ok(true) => cond_resched(),
                 Ok(false) => break,

@@ -339,6 +339,7 @@ impl SuperOps for ToyFs {
             max_links: format::MAX_LINKS,
             uuid: format.uuid,
         });
+        let latest = journal.as_ref().map_or(Tid::NONE, Journal::latest);
         let debugfs = sb.debugfs().ok_or(ENODEV)?.subdir(sb.id());
         let seed = format.seed();
         let this = KBox::try_pin_init(
@@ -348,13 +349,13 @@ impl SuperOps for ToyFs {
                 health <- Health::new(
                     io.since,
                     options.on_error,
-                    journal.as_ref().map_or(Tid::NONE, Journal::latest),
+                    latest,
                 ),
                 format,
                 selfdio: Atomic::new(options.selfdio as u32),
                 allocator <- new_mutex!(allocator, "toyfs_allocator"),
                 wanted <- Wanted::new(),
-                moved: AtomicTid::new(Tid::NONE),
+                moved: AtomicTid::new(latest),
                 label <- new_mutex!(format.label, "toyfs_label"),
                 journal,
                 stats: debugfs.file(c"stats", Stats::new())?,

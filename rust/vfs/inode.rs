@@ -263,7 +263,8 @@ impl<T: Types> Inode<T> {
         unsafe { bindings::vfs_mark_inode_dirty(self.as_raw()) }
     }
 
-    /// Whether the inode waits for writeback; `datasync` leaves out what `fdatasync(2)` does not need.
+    /// Whether the inode waits for writeback, or is under it; `datasync` leaves out what `fdatasync(2)` does not need. If not, what
+    /// a writeback has done can be seen.
     pub(crate) fn is_dirty(&self, datasync: bool) -> bool {
         // SAFETY: Valid inode.
         unsafe { bindings::vfs_inode_is_dirty(self.as_raw(), datasync) }

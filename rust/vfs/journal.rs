@@ -96,7 +96,8 @@ impl FoundJournal {
     ///
     /// # Errors
     ///
-    /// `EINVAL`, `EIO`, `EBADMSG` if there is none that can be used; the kernel has printed why.
+    /// `EINVAL`, `EIO`, `EBADMSG` if there is none that can be used; the kernel has printed why. `EINVAL` if it has features that
+    /// are not in [`FEATURES`].
     pub(crate) fn open<T: Types>(sb: &PendingSuper<'_, T>, start: u64, len: u64) -> Result<Self> {
         let len = i32::try_from(len).map_err(|_| EINVAL)?;
         let device = sb.device().as_raw();
@@ -113,10 +114,16 @@ impl FoundJournal {
         // SAFETY: It is ours, and no block of it but the superblock has been looked at.
         unsafe { bindings::vfs_journal_map_from_start(journal) };
         // INVARIANT: It is ours. Whoever has it drops it before the device is closed, see `kill_sb()`.
-        Ok(Self {
+        let this = Self {
             raw: NonNull::new(journal).ok_or(ENOMEM)?,
             device: NonNull::from(sb.device()),
-        })
+        };
+        // SAFETY: By the type invariant; the superblock has been read.
+        if !unsafe { bindings::vfs_journal_has_no_more(journal, FEATURES as u32) } {
+            // The tools would not know what to do with it.
+            return Err(EINVAL);
+        }
+        Ok(this)
     }
 
     /// Whether nothing is in it that [`Self::load`] would have to write to its place.

@@ -116,7 +116,7 @@ fn map(inode: &Inode, pos: u64, len: u64, allocate: bool, nowait: bool) -> Resul
         len: blocks.min(want) << BLOCK_LOG2,
         kind,
         // Looked at after the extent: the inode was marked before that was published.
-        dirty: inode.is_dirty(true) || !InodeData::is_durable(inode),
+        dirty: !InodeData::is_durable(inode),
         sequence,
     })
 }
@@ -153,26 +153,34 @@ pub(super) fn mark_written(inode: &Inode, pos: u64, len: u64, size: u64) -> Resu
     let mut at = block_of(pos);
     let end = (pos + len).div_ceil(BLOCK_SIZE as u64);
     while at < end {
-        let io = &sb.change_at_end(Credits::MAP)?;
-        let mut map = inode.data().lock_map();
-        let Some(next) = map.extents.unwritten_end(at, end) else {
-            break;
-        };
-        let mut allocator = sb.data().allocator.lock();
-        let done = map.extents.mark_written(io, &mut allocator, at, next);
-        drop(allocator);
-        InodeData::update_sectors(inode, &map);
-        let last = map.extents.unwritten_end(next, end).is_none();
-        let size = if last && done.is_ok() {
-            size.max(inode.size())
-        } else {
-            inode.size()
-        };
-        let stored = InodeData::store_map(inode, io, &mut map, size);
-        done.and(stored)?;
-        at = next;
+        at = sb.with_space(|| mark_some_written(inode, at, end, size))?;
     }
     Ok(())
+}
+
+/// Makes the first unwritten blocks of `at..end` ordinary ones. Returns where to go on.
+fn mark_some_written(inode: &Inode, at: u64, end: u64, size: u64) -> Result<u64> {
+    let sb = inode.super_block();
+    let io = &sb.change_at_end(Credits::MAP)?;
+    let mut map = inode.data().lock_map();
+    let Some(part) = map.extents.unwritten(at, end) else {
+        return Ok(end);
+    };
+    let mut allocator = sb.data().allocator.lock();
+    let done = map
+        .extents
+        .mark_written(io, &mut allocator, part.start, part.end);
+    drop(allocator);
+    InodeData::update_sectors(inode, &map);
+    let last = map.extents.unwritten(part.end, end).is_none();
+    let size = if last && done.is_ok() {
+        size.max(inode.size())
+    } else {
+        inode.size()
+    };
+    let stored = InodeData::store_map(inode, io, &mut map, size);
+    done.and(stored)?;
+    Ok(part.end)
 }
 
 /// Changes the size of a file.
@@ -193,15 +201,19 @@ pub(super) fn set_size(inode: &LockedInode, size: u64) -> Result {
     }
     cache.truncate_pages(size);
     inode.touch();
-    if size > old {
-        let io = inode.super_block().change(Credits::MAP)?;
-        InodeData::store(inode, &io)?;
-        io.finish(inode.is_sync())
+    let done = if size > old {
+        let io = inode.super_block().change(Credits::MAP);
+        io.and_then(|io| {
+            InodeData::store(inode, &io)?;
+            io.finish(inode.is_sync())
+        })
     } else {
         // Also when the size stays the same: what fallocate(2) made behind the end goes, as on xfs
         // and ext4.
         free_beyond_end(inode)
-    }
+    };
+    // It is the size that the file has.
+    done.inspect_err(|_| inode.mark_dirty())
 }
 
 /// Frees the blocks behind the end of the file, and writes the inode. What a power cut leaves of them, the next mount frees.
@@ -233,18 +245,21 @@ fn change_map(
 ) -> Result {
     let sb = inode.super_block();
     loop {
-        let io = sb.change(Credits::FREE)?;
-        let more = {
-            let mut map = inode.data().lock_map();
-            let mut allocator = sb.data().allocator.lock();
-            let end = inode.size().div_ceil(BLOCK_SIZE as u64);
-            let more = f(&io, &mut map.extents, &mut allocator, end);
-            drop(allocator);
-            InodeData::update_sectors(inode, &map);
-            InodeData::store_map(inode, &io, &mut map, inode.size())?;
-            more?
-        };
-        io.finish(inode.is_sync() && !more)?;
+        let more = sb.with_space(|| {
+            let io = sb.change(Credits::FREE)?;
+            let more = {
+                let mut map = inode.data().lock_map();
+                let mut allocator = sb.data().allocator.lock();
+                let end = inode.size().div_ceil(BLOCK_SIZE as u64);
+                let more = f(&io, &mut map.extents, &mut allocator, end);
+                drop(allocator);
+                InodeData::update_sectors(inode, &map);
+                InodeData::store_map(inode, &io, &mut map, inode.size())?;
+                more?
+            };
+            io.finish(inode.is_sync() && !more)?;
+            Ok(more)
+        })?;
         if !more {
             return Ok(());
         }

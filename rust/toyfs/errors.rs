@@ -197,12 +197,15 @@ impl SuperBlock {
     pub(super) fn with_space<R>(&self, mut f: impl FnMut() -> Result<R>) -> Result<R> {
         // Others may be faster, and free something in their turn.
         for _ in 0..3 {
+            // Before: a commit may end meanwhile.
+            let before = self.health().freed.load();
+            let all = self.journal()?.is_committed(before);
             match f() {
                 Err(ENOSPC) => {}
                 done => return done,
             }
             let freed = self.health().freed.load();
-            if self.journal()?.is_committed(freed) {
+            if all && freed == before {
                 return Err(ENOSPC);
             }
             self.commit(freed)?;
@@ -257,9 +260,9 @@ impl Credits {
     pub(super) const MAP: Self = Self::new(14, 8);
 
     /// As many extents as [`ExtentMap::remove_some`](super::extent::ExtentMap::remove_some) takes away, and the inode with
-    /// them, and its attributes. As many blocks of a directory are revoked.
+    /// them, and its attributes. As many blocks of a directory, or of the chain, are freed and revoked.
     pub(super) const FREE: Self = Self::new(
-        Self::MAP.blocks + REMOVED_AT_ONCE as u32 + 3,
+        Self::MAP.blocks + 2 * REMOVED_AT_ONCE as u32 + 3,
         Self::MAP.revokes + REMOVED_AT_ONCE as u32 + 1,
     );
 

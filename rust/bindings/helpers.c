@@ -427,7 +427,7 @@ bool vfs_inode_is_new(struct inode *inode)
 
 bool vfs_inode_is_dirty(struct inode *inode, bool datasync)
 {
-	/* Who writes it back has cleared its state, sets I_SYNC until it is written, and then there is something else to see. */
+	/* Who writes it back has made it clean before, and has I_SYNC set until it is written. */
 	unsigned long state = inode_state_read_once(inode);
 
 	smp_rmb();

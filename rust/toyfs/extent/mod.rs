@@ -380,9 +380,8 @@ impl ExtentMap {
     pub(crate) fn unwritten(&self, from: u64, to: u64) -> Option<Range<u64>> {
         let rest = self.extents.get(self.position(from)..)?;
         let mut parts = rest.iter().map_while(|e| clip(e, from, to));
-        parts
-            .find(|part| part.unwritten)
-            .map(|part| part.file_block..part.end())
+        let part = parts.find(|part| part.unwritten)?;
+        Some(part.file_block..part.end())
     }
 
     /// Removes the last of the file blocks `from..to`, as [`Self::remove`] does, so many that [`REMOVED_AT_ONCE`] blocks of the bitmap
@@ -395,8 +394,7 @@ impl ExtentMap {
         to: u64,
     ) -> Result<bool> {
         let last = self.extents.partition_point(|e| e.file_block < to);
-        let mut left = REMOVED_AT_ONCE;
-        let mut start = to;
+        let (mut left, mut start) = (REMOVED_AT_ONCE, to);
         for e in self.extents.get(..last).unwrap_or(&[]).iter().rev() {
             let Some(part) = clip(e, from, to) else {
                 break;
@@ -415,9 +413,8 @@ impl ExtentMap {
             start = part.file_block;
         }
         self.remove(io, alloc, start, to)?;
-        let last = self.extents.partition_point(|e| e.file_block < to);
-        let left = last.checked_sub(1).and_then(|last| self.extents.get(last));
-        Ok(left.is_some_and(|e| clip(e, from, to).is_some()))
+        let rest = self.extents.get(self.position(from));
+        Ok(rest.is_some_and(|e| e.file_block < start))
     }
 
     /// Removes the file blocks `from..to` and frees what they map to. With `to` = `u64::MAX` this

@@ -427,9 +427,12 @@ bool vfs_inode_is_new(struct inode *inode)
 
 bool vfs_inode_is_dirty(struct inode *inode, bool datasync)
 {
-	/* Who writes it back has made it clean before, and has I_SYNC set until it is written. */
 	unsigned long state = inode_state_read_once(inode);
 
+	/*
+	 * Who writes it back has made it clean before, and has I_SYNC set until it
+	 * is written. What that was is looked at next.
+	 */
 	smp_rmb();
 	return state & (I_SYNC | (datasync ? I_DIRTY_DATASYNC : I_DIRTY_INODE));
 }

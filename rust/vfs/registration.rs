@@ -67,7 +67,8 @@ impl<T: FileSystem> Registration<T> {
             let fs_type = statics.fs_type.get();
             (*fs_type).name = T::NAME.as_char_ptr();
             // Times are set by the helpers of the VFS only, which then know when a finer one is needed.
-            (*fs_type).fs_flags = (bindings::FS_REQUIRES_DEV | bindings::FS_MGTIME) as i32;
+            (*fs_type).fs_flags =
+                (bindings::FS_REQUIRES_DEV | bindings::FS_ALLOW_IDMAP | bindings::FS_MGTIME) as i32;
             (*fs_type).init_fs_context = Some(context::Tables::<T>::init_fs_context);
             (*fs_type).kill_sb = Some(context::Tables::<T>::kill_sb);
             (*fs_type).owner = module.as_ptr().cast();

@@ -381,6 +381,19 @@ pub fn replace(
     Ok(Some(old))
 }
 
+/// The length of the longest name that [`insert`] finds room for, if it does for any.
+pub fn room(block: &[u8]) -> Result<Option<usize>, Corrupt> {
+    let mut most = 0;
+    for r in Records::new(block) {
+        let r = r?;
+        // `used` does not exceed `len`, see `Record::read`.
+        most = most.max(r.len - r.used());
+    }
+    // Records, and what is left of them, are multiples of 4.
+    let len = most.checked_sub(RECORD).map(|len| len.min(NAME_MAX));
+    Ok(len.filter(|&len| len > 0))
+}
+
 /// Whether the block has no entry.
 pub fn is_empty(block: &[u8]) -> Result<bool, Corrupt> {
     for r in Records::new(block) {

@@ -10,6 +10,7 @@ use super::{
     errors::Change,
     extent::Mapping,
     inode::InodeData,
+    summary::{Key, Seek},
     Inode, LockedInode,
 };
 use crate::vfs::NofsScope;
@@ -49,6 +50,9 @@ pub(super) fn read_block(
             map.validated += 1;
         }
     }
+    if map.summaries.lacks(index) {
+        map.summaries.note(index, buf, block_count(dir));
+    }
     Ok(disk)
 }
 
@@ -56,37 +60,72 @@ pub(super) fn new_buffer() -> Result<Block> {
     Ok(KVec::from_elem(0, BLOCK_SIZE, GFP_KERNEL)?)
 }
 
-/// Calls `f` for each block until it returns something.
-pub(super) fn for_each_block<R>(
+/// A block of a directory.
+struct Found<R> {
+    index: u64,
+    disk: u64,
+    buf: Block,
+    what: R,
+}
+
+/// Calls `f` for each block that may have what is looked for until it returns something.
+fn find_block<R>(
     io: &impl BlockIo,
     dir: &Inode,
+    seek: Seek,
     mut f: impl FnMut(&mut [u8]) -> Result<Option<R>, format::Corrupt>,
-) -> Result<Option<(u64, Block, R)>> {
+) -> Result<Option<Found<R>>> {
     let _nofs = NofsScope::enter();
     let mut buf = new_buffer()?;
-    for index in 0..block_count(dir) {
+    let count = block_count(dir);
+    let mut index = 0;
+    loop {
         io.may_go_on()?;
-        let disk = read_block(io, dir, index, &mut buf)?;
-        if let Some(found) = f(&mut buf).map_err(corrupt(io, "directory", dir.ino()))? {
-            return Ok(Some((disk, buf, found)));
+        index = dir.data().lock_map().summaries.next(index..count, seek);
+        if index >= count {
+            return Ok(None);
         }
+        let disk = read_block(io, dir, index, &mut buf)?;
+        if let Some(what) = f(&mut buf).map_err(corrupt(io, "directory", dir.ino()))? {
+            return Ok(Some(Found {
+                index,
+                disk,
+                buf,
+                what,
+            }));
+        }
+        index += 1;
     }
-    Ok(None)
+}
+
+/// The inode that the entry of `name` is for, and what the entry says about it.
+pub(super) fn find_entry(
+    io: &impl BlockIo,
+    dir: &Inode,
+    name: &[u8],
+) -> Result<Option<(u64, FileType)>> {
+    let found = find_block(io, dir, Seek::Name(Key::new(name)), |block| {
+        Ok(dir::find(block, name)?.map(|e| (e.ino, e.kind)))
+    })?;
+    Ok(found.map(|found| found.what))
 }
 
 /// Changes the first block for which `f` returns something, and writes it.
 fn change_block<R>(
     io: &impl BlockIo,
     dir: &LockedInode,
+    seek: Seek,
     f: impl FnMut(&mut [u8]) -> Result<Option<R>, format::Corrupt>,
 ) -> Result<Option<R>> {
-    match for_each_block(io, dir, f)? {
-        Some((disk, buf, found)) => {
-            io.write(disk, 0, &buf)?;
-            Ok(Some(found))
-        }
-        None => Ok(None),
-    }
+    let Some(found) = find_block(io, dir, seek, f)? else {
+        return Ok(None);
+    };
+    io.write(found.disk, 0, &found.buf)?;
+    let _nofs = NofsScope::enter();
+    let mut map = dir.data().lock_map();
+    map.summaries
+        .note(found.index, &found.buf, block_count(dir));
+    Ok(Some(found.what))
 }
 
 /// Adds an entry for a name that is not there.
@@ -98,7 +137,7 @@ pub(super) fn add_entry(
     kind: FileType,
 ) -> Result {
     let seed = dir.super_block().data().seed;
-    let added = change_block(io, dir, |block| {
+    let added = change_block(io, dir, Seek::Room(name.len()), |block| {
         Ok(dir::insert(block, name, ino, kind, seed)?.then_some(()))
     })?;
     if added.is_none() {
@@ -137,18 +176,20 @@ fn append_block(
     io.write(disk, 0, &buf)
         .inspect_err(|&e| io.half_done("a directory has a block that was not written", e))?;
     dir.set_size_field((index + 1) << BLOCK_LOG2);
+    map.summaries.note(index, &buf, index + 1);
     InodeData::update_sectors(dir, &map);
     Ok(())
 }
 
-/// Changes an entry with `f`, which returns the inode that it was for: that must be `ino`. Writes the directory.
+/// Changes the entry of `name` with `f`, which returns the inode that it was for: that must be `ino`. Writes the directory.
 fn change_entry(
     io: &Change<'_>,
     dir: &LockedInode,
+    name: &[u8],
     ino: u64,
     f: impl FnMut(&mut [u8]) -> Result<Option<u64>, format::Corrupt>,
 ) -> Result {
-    if change_block(io, dir, f)? != Some(ino) {
+    if change_block(io, dir, Seek::Name(Key::new(name)), f)? != Some(ino) {
         return Err(corrupt(io, "directory", dir.ino())(format::Corrupt(
             "an entry in memory is not on disk",
         )));
@@ -160,7 +201,7 @@ fn change_entry(
 /// Removes the entry of `name`, which must be for inode `ino`.
 pub(super) fn remove_entry(io: &Change<'_>, dir: &LockedInode, name: &[u8], ino: u64) -> Result {
     let seed = dir.super_block().data().seed;
-    change_entry(io, dir, ino, |block| dir::remove(block, name, seed))
+    change_entry(io, dir, name, ino, |block| dir::remove(block, name, seed))
 }
 
 /// Has the entry of `name`, which is for inode `old`, be one for `inode`.
@@ -173,7 +214,7 @@ pub(super) fn replace_entry(
 ) -> Result {
     let kind = kind_of(inode)?;
     let seed = dir.super_block().data().seed;
-    change_entry(io, dir, old, |block| {
+    change_entry(io, dir, name, old, |block| {
         dir::replace(block, name, inode.ino(), kind, seed)
     })
 }
@@ -185,6 +226,8 @@ pub(super) fn kind_of(inode: &Inode) -> Result<FileType> {
 
 /// Whether a directory has no entries.
 pub(super) fn is_empty(io: &impl BlockIo, dir: &Inode) -> Result<bool> {
-    let occupied = for_each_block(io, dir, |block| Ok((!dir::is_empty(block)?).then_some(())))?;
+    let occupied = find_block(io, dir, Seek::Any, |block| {
+        Ok((!dir::is_empty(block)?).then_some(()))
+    })?;
     Ok(occupied.is_none())
 }

@@ -6,6 +6,7 @@ use super::{
     block::{corrupt, BlockIo},
     errors::{Change, Credits, Reader},
     extent::{ExtentMap, Mapping, Published, REMOVED_AT_ONCE},
+    summary::Summaries,
     Inode, InodeRef, LockedInode, SuperBlock, ToyFs,
 };
 use crate::{
@@ -77,6 +78,8 @@ pub(crate) struct Map {
     pub(super) parent: u64,
     /// Of a directory: as many blocks from the first on have been validated.
     pub(super) validated: u64,
+    /// Of a large directory: what is in which block.
+    pub(super) summaries: Summaries,
     /// The size on disk.
     stored_size: u64,
 }
@@ -139,6 +142,7 @@ impl InodeData {
                     btime: Time::default(),
                     parent: 0,
                     validated: 0,
+                    summaries: Summaries::new(),
                     stored_size: 0,
                 },
                 "toyfs_map"

@@ -6,7 +6,7 @@
 //! - `types`: what toyfs calls the objects of the VFS that are its own.
 //! - `options`, `stats`: mount options, counters and gauges.
 //! - `errors`: changes of metadata, and what happens after an error of one, or a shutdown.
-//! - `mount`: the super block. `inode`, `entries`, `namei`: inodes and directories. `xattr`: attributes of inodes.
+//! - `mount`: the super block. `inode`, `entries`, `summary`, `namei`: inodes and directories. `xattr`: attributes of inodes.
 //! - `admin`: what an administrator asks of a mount.
 //! - `data`: the page cache: read, write, writeback, truncation.
 //! - `hold`: the add lock. `dio`: the direct-I/O protocol. `wanted`: pages that direct writes leave in the cache for a while.
@@ -46,6 +46,7 @@ mod mount;
 mod namei;
 mod options;
 mod stats;
+mod summary;
 mod types;
 mod wanted;
 mod xattr;

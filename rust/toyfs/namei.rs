@@ -7,7 +7,7 @@
 use super::{
     block::{corrupt, BlockIo},
     entries::{
-        add_entry, block_count, for_each_block, is_empty, kind_of, new_buffer, read_block,
+        add_entry, block_count, find_entry, is_empty, kind_of, new_buffer, read_block,
         remove_entry, replace_entry,
     },
     errors::{Change, Credits},
@@ -304,10 +304,7 @@ impl DirOps for ToyFs {
         }
         let sb = dir.super_block();
         let io = &sb.reader();
-        let found = for_each_block(io, dir, |block| {
-            Ok(dir::find(block, name)?.map(|e| (e.ino, e.kind)))
-        })?;
-        let Some((_, _, (ino, kind))) = found else {
+        let Some((ino, kind)) = find_entry(io, dir, name)? else {
             return Ok(None);
         };
         let inode = InodeData::get(sb, ino)?;

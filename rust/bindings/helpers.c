@@ -650,10 +650,44 @@ struct inode *vfs_folio_inode(struct folio *folio)
 	return folio->mapping->host;
 }
 
-/* No large folios: then a page's worth of the device is dirty, or uptodate, by itself. */
-unsigned int vfs_folio_order(const struct folio *folio)
+void vfs_mapping_set_large_folios(struct address_space *mapping)
 {
-	return folio_order(folio);
+	mapping_set_large_folios(mapping);
+}
+
+/* The pages of @folio, which is in a page cache, or has been. */
+void vfs_folio_range(struct folio *folio, pgoff_t *first, pgoff_t *last)
+{
+	*first = folio->index;
+	*last = folio->index + folio_nr_pages(folio) - 1;
+}
+
+struct folio *vfs_vmf_folio(const struct vm_fault *vmf)
+{
+	return page_folio(vmf->page);
+}
+
+/*
+ * The pages of the folio that has page @index, if it is in the cache, and how many times somebody has
+ * pinned one of them, which is exact for large folios.
+ */
+bool vfs_mapping_folio_range(struct address_space *mapping, pgoff_t index, pgoff_t *first,
+			     pgoff_t *last, long *pins)
+{
+	struct folio *folio;
+
+	if (mapping_empty(mapping))
+		return false;
+	folio = filemap_get_folio(mapping, index);
+	if (IS_ERR(folio))
+		return false;
+	vfs_folio_range(folio, first, last);
+	if (folio_has_pincount(folio))
+		*pins = atomic_read(&folio->_pincount);
+	else
+		*pins = folio_ref_count(folio) / GUP_PIN_COUNTING_BIAS;
+	folio_put(folio);
+	return true;
 }
 
 u32 vfs_mapping_see_errors(struct address_space *mapping)

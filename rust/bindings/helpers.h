@@ -157,7 +157,11 @@ void vfs_memcpy_from_folio(void *to, struct folio *folio, size_t offset, size_t 
 void vfs_memcpy_to_folio(struct folio *folio, size_t offset, const void *from, size_t len);
 loff_t vfs_folio_pos(struct folio *folio);
 struct inode *vfs_folio_inode(struct folio *folio);
-unsigned int vfs_folio_order(const struct folio *folio);
+void vfs_mapping_set_large_folios(struct address_space *mapping);
+void vfs_folio_range(struct folio *folio, pgoff_t *first, pgoff_t *last);
+struct folio *vfs_vmf_folio(const struct vm_fault *vmf);
+bool vfs_mapping_folio_range(struct address_space *mapping, pgoff_t index, pgoff_t *first,
+			     pgoff_t *last, long *pins);
 u32 vfs_mapping_see_errors(struct address_space *mapping);
 int vfs_mapping_check_errors(struct address_space *mapping, u32 since);
 void vfs_filemap_invalidate_lock(struct address_space *mapping);

@@ -119,11 +119,11 @@ impl FileOps for ToyFs {
     fn page_mkwrite<'a>(inode: &Inode, fault: PageMkwrite<'a, ToyFs>) -> FaultResult<'a> {
         fault.serialised(|fault| match Hold::take(inode, State::Add) {
             Ok(_add) => {
-                let index = fault.index();
+                let pages = fault.pages();
                 let result = fault.serve();
                 if result.is_gone() {
                     let data = inode.super_block().data();
-                    data.wanted.lost(inode.ino(), index);
+                    data.wanted.lost(inode.ino(), &pages);
                 } else {
                     Self::got(inode);
                 }

@@ -97,15 +97,15 @@ impl Wanted {
     /// page of its own that was taken away.
     pub(super) fn missed(&self, ino: u64, pages: &RangeInclusive<u64>, reader: Reader) {
         match reader {
-            Reader::Waits(index) => self.note(ino, &(index..=index), 1, true),
+            Reader::Waits(folio) => self.note(ino, &folio, 1, true),
             Reader::Ahead => {}
             Reader::Unknown => self.note(ino, pages, 1, false),
         }
     }
 
-    /// Page `index` was taken away from the current task, which was about to store to it.
-    pub(super) fn lost(&self, ino: u64, index: u64) {
-        self.note(ino, &(index..=index), LOSSES, true);
+    /// The folio of `pages` was taken away from the current task, which was about to store to one of them.
+    pub(super) fn lost(&self, ino: u64, pages: &RangeInclusive<u64>) {
+        self.note(ino, pages, LOSSES, true);
     }
 
     /// The current task has got from file `ino` what it wanted. In any context that is a task's own.
@@ -173,9 +173,11 @@ impl Wanted {
         match slot {
             Some(p) if is_same(p) => {
                 new.losses = new.losses.saturating_add(p.losses);
-                // What is read ahead with it is not wanted.
-                new.first = first.max(p.first);
-                new.last = last.min(p.last);
+                if !only {
+                    // What is read ahead with it is not wanted.
+                    new.first = first.max(p.first);
+                    new.last = last.min(p.last);
+                }
             }
             Some(p) if p.pid != pid && p.is_spared() => return,
             _ => {}
@@ -222,7 +224,7 @@ mod tests {
         let wanted = wanted()?;
         for _ in 0..LOSSES {
             assert!(!wanted.spares(INO, &(0..=99)));
-            wanted.missed(INO, &(8..=15), Reader::Waits(10));
+            wanted.missed(INO, &(8..=15), Reader::Waits(10..=10));
         }
         assert!(wanted.spares(INO, &(10..=10)));
         // What was read in with it, and other files, are nobody's.
@@ -231,6 +233,20 @@ mod tests {
         assert!(!wanted.spares(INO + 1, &(10..=10)));
         wanted.got(INO);
         assert!(!wanted.spares(INO, &(10..=10)));
+        Ok(())
+    }
+
+    #[test]
+    fn all_of_the_folio_counts() -> Result {
+        let wanted = wanted()?;
+        for n in 0..LOSSES as u64 {
+            // It need not be the same one each time.
+            wanted.missed(INO, &(0..=63), Reader::Waits(8..=9 + 2 * n));
+        }
+        assert!(wanted.spares(INO, &(13..=13)));
+        assert!(wanted.spares(INO, &(0..=8)));
+        assert!(!wanted.spares(INO, &(14..=20)));
+        assert!(!wanted.spares(INO, &(0..=7)));
         Ok(())
     }
 
@@ -248,13 +264,13 @@ mod tests {
     fn what_is_read_in_with_it_does_not_count() -> Result {
         let wanted = wanted()?;
         for _ in 0..LOSSES {
-            wanted.missed(INO, &(10..=10), Reader::Waits(10));
+            wanted.missed(INO, &(10..=10), Reader::Waits(10..=10));
             wanted.missed(INO, &(12..=15), Reader::Ahead);
         }
         assert!(wanted.spares(INO, &(10..=10)));
         assert!(!wanted.spares(INO, &(12..=15)));
         // The read goes on to where that begins: it has got the first one.
-        wanted.missed(INO, &(12..=15), Reader::Waits(12));
+        wanted.missed(INO, &(12..=15), Reader::Waits(12..=12));
         assert!(!wanted.spares(INO, &(0..=99)));
         Ok(())
     }
@@ -276,7 +292,7 @@ mod tests {
         let wanted = wanted()?;
         for _ in 0..LOSSES {
             for ino in [INO, INO + 1] {
-                wanted.missed(ino, &(10..=10), Reader::Waits(10));
+                wanted.missed(ino, &(10..=10), Reader::Waits(10..=10));
             }
         }
         assert!(wanted.spares(INO, &(10..=10)));

@@ -17,10 +17,10 @@ use kernel::{
 };
 
 /// Who reads pages into the cache.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Reader {
-    /// One that waits for this page of them.
-    Waits(u64),
+    /// One that waits for one of these pages: those of a folio, which leave the cache together.
+    Waits(RangeInclusive<u64>),
     /// One that waits for none of them.
     Ahead,
     /// An access that has not said for what it waits.
@@ -118,7 +118,7 @@ pub(super) fn announced<R>(inode: *const bindings::inode, at: At, f: impl FnOnce
     ret
 }
 
-/// Who reads `pages` of the file of `inode`: the current task.
+/// Who reads `pages` of the file of `inode`: the current task. That it waits for one of them says nothing of folios.
 pub(super) fn reader_of(inode: *const bindings::inode, pages: &RangeInclusive<u64>) -> Reader {
     let Some(place) = place_of(current!().pid()) else {
         return Reader::Unknown;
@@ -136,7 +136,7 @@ pub(super) fn reader_of(inode: *const bindings::inode, pages: &RangeInclusive<u6
         At::Nowhere => return Reader::Ahead,
     };
     if pages.contains(&index) {
-        Reader::Waits(index)
+        Reader::Waits(index..=index)
     } else {
         Reader::Ahead
     }
@@ -155,7 +155,7 @@ mod tests {
     fn who_reads() {
         assert!(reader_of(inode(1), &(0..=9)) == Reader::Unknown);
         announced(inode(1), At::Page(4), || {
-            assert!(reader_of(inode(1), &(0..=9)) == Reader::Waits(4));
+            assert!(reader_of(inode(1), &(0..=9)) == Reader::Waits(4..=4));
             assert!(reader_of(inode(1), &(5..=9)) == Reader::Ahead);
             assert!(reader_of(inode(2), &(0..=9)) == Reader::Unknown);
         });
@@ -169,9 +169,9 @@ mod tests {
     fn one_within_the_other() {
         announced(inode(1), At::Page(4), || {
             announced(inode(2), At::Page(5), || {
-                assert!(reader_of(inode(2), &(0..=9)) == Reader::Waits(5));
+                assert!(reader_of(inode(2), &(0..=9)) == Reader::Waits(5..=5));
             });
-            assert!(reader_of(inode(1), &(0..=9)) == Reader::Waits(4));
+            assert!(reader_of(inode(1), &(0..=9)) == Reader::Waits(4..=4));
         });
         assert!(reader_of(inode(1), &(0..=9)) == Reader::Unknown);
     }
@@ -183,11 +183,11 @@ mod tests {
         // SAFETY: It outlives the access, and is this task's.
         let position = unsafe { Position::new(at) };
         announced(inode(1), At::Position(position), || {
-            assert!(reader_of(inode(1), &(0..=0)) == Reader::Waits(0));
+            assert!(reader_of(inode(1), &(0..=0)) == Reader::Waits(0..=0));
             // SAFETY: Ours.
             unsafe { *at = 3 << bindings::PAGE_SHIFT };
             assert!(reader_of(inode(1), &(0..=0)) == Reader::Ahead);
-            assert!(reader_of(inode(1), &(2..=4)) == Reader::Waits(3));
+            assert!(reader_of(inode(1), &(2..=4)) == Reader::Waits(3..=3));
         });
     }
 }

@@ -10,7 +10,7 @@ use super::{
     types::{Brand, CTables, Types},
 };
 use crate::bindings;
-use core::marker::PhantomData;
+use core::{marker::PhantomData, ops::RangeInclusive};
 
 /// How the [`PageMkwrite`] with the same lifetime was answered.
 pub(crate) struct FaultResult<'a>(bindings::vm_fault_t, PhantomData<Brand<'a>>);
@@ -69,9 +69,12 @@ impl<'a, T: CTables> PageMkwrite<'a, T> {
         }
     }
 
-    /// The page's index in the file.
-    pub(crate) fn index(&self) -> u64 {
-        self.0.__bindgen_anon_1.pgoff as u64
+    /// The pages of the file that the folio has.
+    pub(crate) fn pages(&self) -> RangeInclusive<u64> {
+        let (mut first, mut last) = (0, 0);
+        // SAFETY: Valid fault, which has a reference to the page. It may be in the cache no longer, but keeps its place.
+        unsafe { bindings::vfs_folio_range(bindings::vfs_vmf_folio(self.0), &mut first, &mut last) }
+        first as u64..=last as u64
     }
 
     /// Makes blocks for the page and marks it dirty. Wraps `iomap_page_mkwrite()`.

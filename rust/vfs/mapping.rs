@@ -13,7 +13,10 @@ use super::{
     types::{CTables, Types},
 };
 use crate::bindings;
-use core::{ops::Deref, ptr};
+use core::{
+    ops::{Deref, RangeInclusive},
+    ptr,
+};
 use kernel::{
     error::{to_result, Result},
     types::NotThreadSafe,
@@ -51,6 +54,72 @@ impl<T: Types> Inode<T> {
                 (last >> bindings::PAGE_SHIFT) as usize,
             )
         })
+    }
+
+    /// The pages of the folio in the cache that has page `index`, and how often somebody has pinned one of them: exact for a
+    /// large one.
+    pub(super) fn folio_at(&self, index: u64) -> Option<(RangeInclusive<u64>, usize)> {
+        let (mut first, mut last, mut pins) = (0, 0, 0);
+        // SAFETY: Valid mapping.
+        let found = unsafe {
+            bindings::vfs_mapping_folio_range(
+                self.raw_mapping(),
+                index as usize,
+                &mut first,
+                &mut last,
+                &mut pins,
+            )
+        };
+        found.then_some((first as u64..=last as u64, pins.max(0) as usize))
+    }
+
+    /// Whether the pages with the bytes `pos..=last` cannot leave the cache but with others of the same folio, of which somebody
+    /// has pinned one, perhaps in order to store to it: what he stores then would be lost. `own` says how often the caller has
+    /// pinned one of such pages.
+    ///
+    /// The caller keeps out who makes pages of the file dirty. What was pinned in order to store to it, was pinned before.
+    pub(crate) fn is_pinned_beside(
+        &self,
+        pos: u64,
+        last: u64,
+        own: impl Fn(&RangeInclusive<u64>) -> usize,
+    ) -> bool {
+        let pages = pos >> bindings::PAGE_SHIFT..=last >> bindings::PAGE_SHIFT;
+        let pinned_at = |index| {
+            let Some((folio, _)) = self.folio_at(index) else {
+                return false;
+            };
+            if pages.contains(folio.start()) && pages.contains(folio.end()) {
+                return false;
+            }
+            // Those who can store to it without a fault, and so pin it for that, ask again when it has been written back. An error
+            // is for him to see who writes it back.
+            let _ = self.write_back(index << bindings::PAGE_SHIFT);
+            let pinned = self.folio_at(index);
+            pinned.is_some_and(|(folio, pins)| pins > own(&folio))
+        };
+        pinned_at(*pages.start()) || pages.start() != pages.end() && pinned_at(*pages.end())
+    }
+
+    /// As [`Self::drop_clean_pages`], but leaves what cannot be dropped without pages beside those.
+    pub(crate) fn drop_clean_folios(&self, pos: u64, last: u64) -> Result {
+        let (mut first, mut end) = (
+            pos >> bindings::PAGE_SHIFT,
+            (last >> bindings::PAGE_SHIFT) + 1,
+        );
+        if let Some((folio, _)) = self.folio_at(first).filter(|(f, _)| *f.start() < first) {
+            first = folio.end() + 1;
+        }
+        if let Some((folio, _)) = self.folio_at(end - 1).filter(|(f, _)| *f.end() >= end) {
+            end = *folio.start();
+        }
+        if first >= end {
+            return Ok(());
+        }
+        self.drop_clean_pages(
+            first << bindings::PAGE_SHIFT,
+            (end << bindings::PAGE_SHIFT) - 1,
+        )
     }
 
     /// Writes back the page with byte `pos`, if it is dirty: zeroes what is in it behind the end of the file, and has stores

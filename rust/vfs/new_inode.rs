@@ -123,6 +123,7 @@ impl<'a, T: CTables> NewInode<'a, T> {
                 (*i).i_op = T::FILE_INODE_OPS;
                 (*i).__bindgen_anon_3.i_fop = T::FILE_OPS;
                 (*(*i).i_mapping).a_ops = T::MAPPING_OPS;
+                bindings::vfs_mapping_set_large_folios((*i).i_mapping);
             }
         }
     }

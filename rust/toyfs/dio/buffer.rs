@@ -165,6 +165,18 @@ impl Buffer {
         (overlap || !again).then_some(overlap)
     }
 
+    /// How often it has pinned one of `pages` of the file.
+    pub(super) fn pins(&self, inode: &Inode, pages: &Pages) -> usize {
+        let owners = self.pinned.page_owners();
+        owners
+            .filter_map(|owner| pages_of_inode(&owner, inode))
+            .map(|own| {
+                let (first, last) = (own.start().max(pages.start()), own.end().min(pages.end()));
+                (last + 1).saturating_sub(*first) as usize
+            })
+            .sum()
+    }
+
     /// Has `f` done, and waited for, with `want` bytes from `at` on, where `iter` is. That moves on as far as `f` says.
     pub(super) fn with_iter(
         &mut self,

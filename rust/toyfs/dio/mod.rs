@@ -382,9 +382,10 @@ fn fall_back(
             .and_then(|()| buffered_write(&locked, iocb, from));
         iocb.direct_fallback(from, written)
     });
-    // What has not reached the device is not to be read, any more than on the direct way. What is in use stays.
+    // What has not reached the device is not to be read, any more than on the direct way. What is dirty, or would take others with
+    // it, stays.
     let bytes = bytes.inspect_err(|_| {
-        let _ = locked.drop_clean_pages(pos, pos + want as u64 - 1);
+        let _ = locked.drop_clean_folios(pos, pos + want as u64 - 1);
     })?;
     Ok(Progress {
         bytes,

@@ -171,8 +171,13 @@ pub(super) fn write_part(
         && !iocb.is_sync_all()
         && inode.super_block().device().writes_through()
         && InodeData::is_durable(inode);
-    if !nowait && data.wanted.spares(inode.ino(), &pages) {
+    let spared = !nowait && data.wanted.spares(inode.ino(), &pages);
+    if spared {
         data.stats().pages_spared.inc();
+    }
+    // If nobody may wait the cache has none of them.
+    if spared || !nowait && inode.is_pinned_beside(pos, end - 1, |folio| buffer.pins(inode, folio))
+    {
         return Ok(Progress {
             end: Some(End::Busy),
             ..Progress::none()

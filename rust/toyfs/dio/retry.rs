@@ -15,10 +15,13 @@ use toyfs_format::BLOCK_LOG2;
 pub(super) fn drop_pages(inode: &Inode, pages: &Pages) -> Result {
     inode.super_block().data().stats().retries.inc();
     let _block = Hold::take(inode, State::Block)?;
-    // Should a page be in use, the next round finds it again.
-    let _ = inode.invalidate_pages(
+    let (pos, last) = (
         pages.start() << BLOCK_LOG2,
         ((pages.end() + 1) << BLOCK_LOG2) - 1,
     );
+    // Should a page be in use, the next round finds it again.
+    if !inode.is_pinned_beside(pos, last, |_| 0) {
+        let _ = inode.invalidate_pages(pos, last);
+    }
     Ok(())
 }

@@ -8,11 +8,14 @@ use super::writeback;
 use crate::{
     bindings,
     vfs::{
-        access::reader_of, inode::Inode, lockdep::FolioLocked, operations::FileSystem,
+        access::{reader_of, Reader},
+        inode::Inode,
+        lockdep::FolioLocked,
+        operations::FileSystem,
         types::CTables,
     },
 };
-use core::{marker::PhantomData, mem};
+use core::{marker::PhantomData, mem, ops::RangeInclusive};
 
 /// The table of the page caches of `T`.
 pub(in crate::vfs) struct Tables<T>(PhantomData<T>);
@@ -53,6 +56,17 @@ impl<T: FileSystem> Tables<T> {
         ) -> i32,
     > = None;
 
+    /// Who reads `pages`, whose folios are in the cache.
+    fn reader(inode: &Inode<T>, pages: &RangeInclusive<u64>) -> Reader {
+        match reader_of(inode.as_raw(), pages) {
+            Reader::Waits(page) => {
+                let folio = inode.folio_at(*page.start());
+                Reader::Waits(folio.map_or(page, |(pages, _)| pages))
+            }
+            other => other,
+        }
+    }
+
     /// `->read_folio()`.
     ///
     /// # Safety
@@ -66,9 +80,10 @@ impl<T: FileSystem> Tables<T> {
         // SAFETY: The folio is locked, not uptodate, and in the cache of an inode of `T`, which the caller keeps alive.
         unsafe {
             let inode = Inode::<T>::from_raw(bindings::vfs_folio_inode(folio));
-            let first = bindings::vfs_folio_pos(folio) as u64 >> bindings::PAGE_SHIFT;
-            let pages = first..=first + (1 << bindings::vfs_folio_order(folio)) - 1;
-            T::reads(inode, &pages, || reader_of(inode.as_raw(), &pages));
+            let (mut first, mut last) = (0, 0);
+            bindings::vfs_folio_range(folio, &mut first, &mut last);
+            let pages = first as u64..=last as u64;
+            T::reads(inode, &pages, || Self::reader(inode, &pages));
             bindings::vfs_iomap_bio_read_folio(folio, T::IOMAP_OPS);
         }
         0
@@ -86,7 +101,7 @@ impl<T: FileSystem> Tables<T> {
             let inode = Inode::<T>::from_raw((*(*rac).mapping).host);
             let (first, pages) = ((*rac)._index as u64, u64::from((*rac)._nr_pages));
             let pages = first..=first + pages.max(1) - 1;
-            T::reads(inode, &pages, || reader_of(inode.as_raw(), &pages));
+            T::reads(inode, &pages, || Self::reader(inode, &pages));
             bindings::vfs_iomap_bio_readahead(rac, T::IOMAP_OPS);
         }
     }

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * beside FILE DEVICE ROUNDS: direct writes of a page of FILE, beside pages of the same folio that somebody uses.
+ *
+ * others:	a direct read from DEVICE, which is slow, is under way into the page beside it, by a mapping. What was read must be
+ *		in the file afterwards, and so must what was written.
+ * own:		the page beside it is the buffer.
+ *
+ * Where the kernel has large folios, those of FILE must be such. Exit status 1, and lines that say why, if something is wrong.
+ */
+#include "util.h"
+#include "async.h"
+
+#define FOLIO ((size_t)2 << 20)
+
+static int file, direct;
+static unsigned char *map;
+
+/* Whether the page of the mapping at @offset is one of a large folio. */
+static bool is_large(size_t offset)
+{
+	uint64_t entry, flags;
+	int pagemap = xopen("/proc/self/pagemap", O_RDONLY);
+	int kpageflags = xopen("/proc/kpageflags", O_RDONLY);
+
+	(void)*(volatile unsigned char *)(map + offset);
+	if (pread(pagemap, &entry, 8, (off_t)((uintptr_t)(map + offset) / PAGE * 8)) != 8 ||
+	    pread(kpageflags, &flags, 8, (off_t)((entry & ((1ULL << 55) - 1)) * 8)) != 8)
+		die("/proc/kpageflags");
+	close(pagemap);
+	close(kpageflags);
+	/* KPF_COMPOUND_HEAD, KPF_COMPOUND_TAIL */
+	return flags & (3ULL << 15);
+}
+
+/* New contents, written in one go, so that the folio is as large as it can be; and clean. */
+static void fill(unsigned char *buf, unsigned char value)
+{
+	memset(buf, value, FOLIO);
+	pwrite_all(file, buf, FOLIO, 0);
+	if (fsync(file))
+		die("fsync");
+}
+
+/* What the page at @offset is, to everybody. */
+static bool is(size_t offset, unsigned char value, const char *what)
+{
+	unsigned char *page = xalloc(PAGE), *want = xalloc(PAGE);
+	bool good = true;
+
+	memset(want, value, PAGE);
+	for (int i = 0; i < 3; i++) {
+		int fd = i == 1 ? file : direct;
+
+		if (i == 0)
+			memcpy(page, map + offset, PAGE);
+		else if (pread_all(fd, page, PAGE, offset) != PAGE)
+			die("short read");
+		if (memcmp(page, want, PAGE)) {
+			printf("%s: a %s finds %c in page %zu\n", what,
+			       i == 0 ? "load" : i == 1 ? "read" : "direct read", page[0], offset / PAGE);
+			good = false;
+		}
+	}
+	free(page);
+	free(want);
+	return good;
+}
+
+static bool others(int device, size_t read_at, size_t write_at)
+{
+	unsigned char *page = xalloc(PAGE);
+	struct iovec iov = { map + read_at, PAGE };
+	struct queue *q = xalloc(sizeof(*q));
+	uint64_t tag;
+	bool good;
+
+	memset(page, 'R', PAGE);
+	pwrite_all(device, page, PAGE, 0);
+	queue_init(q, AIO);
+	queue_submit(q, false, device, &iov, 1, 0, 0);
+	memset(page, 'W', PAGE);
+	pwrite_all(direct, page, PAGE, write_at);
+	if (queue_wait(q, &tag) != PAGE)
+		die("the read failed");
+	good = is(read_at, 'R', "others") & is(write_at, 'W', "others");
+	/* What was written back is what was read. */
+	if (fsync(file))
+		die("fsync");
+	good &= is(read_at, 'R', "others, after fsync");
+	free(page);
+	free(q);
+	return good;
+}
+
+static bool own(size_t from, size_t to)
+{
+	map[from] = 'O';
+	memset(map + from, 'O', PAGE);
+	if (pwrite(direct, map + from, PAGE, (off_t)to) != PAGE)
+		die("pwrite");
+	return is(from, 'O', "own") & is(to, 'O', "own");
+}
+
+int main(int argc, char **argv)
+{
+	bool good = true, wanted = !access("/sys/kernel/mm/transparent_hugepage", F_OK);
+	unsigned char *buf = xalloc(FOLIO);
+	unsigned int large = 0, rounds;
+	uint64_t state = 132;
+	int device;
+
+	if (argc != 4) {
+		fprintf(stderr, "usage: beside FILE DEVICE ROUNDS\n");
+		return 2;
+	}
+	file = xopen(argv[1], O_RDWR | O_CREAT);
+	direct = xopen(argv[1], O_RDWR | O_DIRECT);
+	device = xopen(argv[2], O_RDWR | O_DIRECT);
+	rounds = (unsigned int)parse_size(argv[3]);
+	if (ftruncate(file, FOLIO))
+		die("ftruncate");
+	map = mmap(NULL, FOLIO, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	if (map == MAP_FAILED)
+		die("mmap");
+	for (unsigned int r = 0; r < rounds && good; r++) {
+		size_t a = rnd(&state) % (FOLIO / PAGE) * PAGE, b = (a ^ PAGE);
+
+		fill(buf, '.');
+		large += is_large(a);
+		good = r % 2 ? own(a, b) : others(device, a, b);
+		/* Nothing else has changed. */
+		for (size_t at = 0; at < FOLIO && good; at += PAGE)
+			if (at != a && at != b && map[at] != '.') {
+				printf("page %zu has become %c\n", at / PAGE, map[at]);
+				good = false;
+			}
+	}
+	if (wanted && large < rounds / 2) {
+		printf("no large folios: %u of %u\n", large, rounds);
+		good = false;
+	}
+	return !good;
+}

@@ -16,7 +16,7 @@
 //! have room here. More of them are in an array, and if that is too small in another one of twice the size: 24 bytes for
 //! each extent, four times that at worst.
 
-use super::{mapping_of, Mapping};
+use super::piece::{mapping_of, Mapping};
 use core::array;
 use kernel::{
     prelude::*,

@@ -10,7 +10,7 @@
 
 use super::block::BlockIo;
 use kernel::prelude::*;
-use toyfs_format::{bits, Region, Superblock, BITS_PER_BLOCK, BLOCK_SIZE};
+use toyfs_format::{bits, Region, Superblock, BITS_PER_BLOCK, BLOCK_SIZE, CHAIN_EXTENTS};
 
 /// One bitmap: bit `i` says whether object `i` is in use.
 ///
@@ -277,13 +277,28 @@ impl Bitmap {
 ///
 /// The methods change the bitmaps through [`BlockIo`]. When one fails it has changed nothing,
 /// except that freeing a range that spans several bitmap blocks may have freed a part of it.
+///
+/// # The reserve
+///
+/// Nobody can be told that there is no room to note that his blocks are written, which splits extents and so may take blocks of
+/// a chain: with write(2) and fallocate(2) he was promised it. Of `D` blocks of data let `C` be in chains, `A` be allocated
+/// otherwise, and `R` be the reserve. Only [`Self::alloc_blocks`] makes `A` more, and leaves `A + C + R <= D`. So `A + R <= D`
+/// always holds, and the promise is kept as long as `C <= R`.
+///
+/// A chain has more than [`CHAIN_EXTENTS`] / 3 = 56 extents in a block on average, but for one block of it. As an extent has a block
+/// at least, `C <= A / 56 + F`, where `F` is the number of files with a chain. `R` is `D / 56 + 32`, hence `C <= R` if `F` is at most
+/// `32 + R / 56`, two less while a change is under way.
+///
+/// With more files than that it depends. A block that is split is left half full, so what is written in order has 84 extents
+/// in a block, and it takes `D / 168` files, each of more than [`INLINE_EXTENTS`](toyfs_format::INLINE_EXTENTS) blocks, on a full
+/// device, with every other block of it written, to use up the reserve.
 pub(crate) struct Allocator {
     blocks: Bitmap,
     inodes: Bitmap,
     /// Where the orphan bitmap is, and how many bits it has.
     orphans: Region,
     inode_count: u64,
-    /// So many blocks are kept for [`Self::alloc_chain_block`].
+    /// So many blocks are kept for [`Self::alloc_promised`].
     reserve: u64,
 }
 
@@ -294,7 +309,7 @@ impl Allocator {
             blocks: Bitmap::load(io, "block", sb.block_bitmap, sb.data.start, sb.data.end())?,
             orphans: sb.orphans,
             inode_count: sb.inode_count,
-            reserve: (sb.data.len / 1024).max(32).min(sb.data.len / 8),
+            reserve: (sb.data.len.div_ceil(CHAIN_EXTENTS as u64 / 3) + 32).min(sb.data.len / 8),
             // Inode 0 does not exist, and the root is never freed.
             inodes: Bitmap::load(
                 io,
@@ -332,11 +347,8 @@ impl Allocator {
         self.blocks.run(io, from, end, min)
     }
 
-    /// Allocates one block for an extent chain, from the reserve if need be.
-    ///
-    /// Marking blocks as written, which happens when the write can no longer fail for lack of
-    /// space, may need such a block. Hence the reserve.
-    pub(crate) fn alloc_chain_block(&mut self, io: &impl BlockIo, goal: u64) -> Result<u64> {
+    /// Allocates one block for an extent chain, from the reserve if need be: for what can no longer fail for lack of space.
+    pub(crate) fn alloc_promised(&mut self, io: &impl BlockIo, goal: u64) -> Result<u64> {
         let goal = if goal == 0 { self.blocks.cursor } else { goal };
         Ok(self.blocks.alloc(io, goal, 1)?.0)
     }
@@ -509,7 +521,7 @@ mod tests {
         while alloc.alloc_blocks(&io, 0, 100).is_ok() {}
         assert_eq!(alloc.available_block_count(), 0);
         assert!(alloc.free_block_count() > 0);
-        while alloc.alloc_chain_block(&io, 0).is_ok() {}
+        while alloc.alloc_promised(&io, 0).is_ok() {}
         assert_eq!(alloc.free_block_count(), 0);
         for _ in 2..sb.inode_count {
             let ino = alloc.alloc_inode(&io, 0)?;

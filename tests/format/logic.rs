@@ -367,6 +367,47 @@ fn extents_with_io_errors() {
     torture(4, 10_000, 65536, Faults::Io);
 }
 
+/// A device that was given to some files as a whole: whichever of its blocks are written, in any order, nothing fails.
+#[test]
+fn promised() {
+    let sb = Superblock::layout(32_768, 64, 0).unwrap();
+    for seed in 1..=6 {
+        let io = Memory::new(&sb);
+        let mut alloc = Allocator::load(&io, &sb).unwrap();
+        let reserve = alloc.free_block_count() - alloc.available_block_count();
+        assert_eq!(reserve, sb.data.len.div_ceil(56) + 32);
+        let mut r = Random(seed);
+        let mut maps: Vec<_> = (2..2 + 5 * seed).map(ExtentMap::new).collect();
+        let mut blocks = Vec::new();
+        let mut at = 0;
+        'full: loop {
+            for (f, map) in maps.iter_mut().enumerate() {
+                let max = if seed % 2 == 0 { 1 } else { 1 + r.below(100) };
+                match map.allocate(&io, &mut alloc, at, max, true, 0) {
+                    Ok(Mapping::Mapped { len, .. }) => {
+                        blocks.extend((at..at + len).map(|b| (f, b)));
+                    }
+                    Err(ENOSPC) => break 'full,
+                    other => panic!("{other:?}"),
+                }
+            }
+            at += 1 + r.below(3) * 50;
+        }
+        assert!(alloc.available_block_count() <= 1 && alloc.free_block_count() >= reserve);
+        if seed > 3 {
+            for i in 1..blocks.len() {
+                blocks.swap(i, r.below(i as u64 + 1) as usize);
+            }
+        }
+        for half in 0..2 {
+            for &(f, b) in blocks.iter().filter(|&&(_, b)| b % 2 == half) {
+                maps[f].mark_written(&io, &mut alloc, b, b + 1).unwrap();
+            }
+        }
+        assert!(maps.iter().flat_map(ExtentMap::iter).all(|e| !e.unwritten));
+    }
+}
+
 /// Whichever allocation of memory fails, the operation does, and nothing has changed.
 #[test]
 fn each_allocation_fails() {
@@ -612,7 +653,7 @@ fn allocator() {
     assert_eq!(alloc.available_block_count(), 0);
     let mut reserve = alloc.free_block_count();
     assert!(reserve >= 32);
-    while alloc.alloc_chain_block(&io, 0).is_ok() {
+    while alloc.alloc_promised(&io, 0).is_ok() {
         reserve -= 1;
     }
     assert_eq!((reserve, alloc.free_block_count()), (0, 0));

@@ -171,32 +171,41 @@ impl Chain {
         }
     }
 
+    /// Whether [`Self::make_room`] needs a block: which one of the chain that will be, and near which block it should be.
+    pub(super) fn lacks(&self, place: usize, extra: usize) -> Option<(usize, u64)> {
+        let Some((i, _)) = self.find_for(place) else {
+            return Some((0, 0));
+        };
+        let count = |i: usize| self.leaves.get(i).map(|leaf| leaf.count);
+        let full = count(i).unwrap_or(0) + extra > CHAIN_EXTENTS;
+        let near = self.leaves.get(i).map_or(0, |leaf| leaf.block);
+        (full && count(i + 1) != Some(0)).then_some((i + 1, near))
+    }
+
     /// Makes sure that [`Self::insert`] can be called `extra` times, which is less than [`CHAIN_EXTENTS`] / 2, from `place` on.
-    /// If it fails some of it may have been allocated, which [`Self::trim`] frees.
+    /// If it fails some of it may have been allocated, which [`Self::trim`] frees. If it was `promised` it may use the reserve.
     pub(super) fn make_room(
         &mut self,
         io: &impl BlockIo,
         alloc: &mut Allocator,
         place: usize,
         extra: usize,
+        promised: bool,
     ) -> Result {
         if self.buf.is_empty() {
             self.buf.resize(BLOCK_SIZE, 0, GFP_KERNEL)?;
         }
-        let (at, goal) = match self.find_for(place) {
-            None => (0, 0),
-            Some((i, _)) => {
-                let count = |i: usize| self.leaves.get(i).map(|leaf| leaf.count);
-                let full = count(i).unwrap_or(0) + extra > CHAIN_EXTENTS;
-                if !full || count(i + 1) == Some(0) {
-                    return Ok(());
-                }
-                (i + 1, self.leaves.get(i).map_or(0, |leaf| leaf.block))
-            }
+        let Some((at, goal)) = self.lacks(place, extra) else {
+            return Ok(());
         };
         self.leaves.reserve(1, GFP_KERNEL)?;
+        let block = if promised {
+            alloc.alloc_promised(io, goal)?
+        } else {
+            alloc.alloc_blocks(io, goal, 1)?.0
+        };
         let new = Leaf {
-            block: alloc.alloc_chain_block(io, goal)?,
+            block,
             count: 0,
             dirty: false,
             written: false,

@@ -215,6 +215,9 @@ impl ExtentMap {
             self.noted.truncate(0);
         }
         self.noted.reserve(1, GFP_KERNEL)?;
+        // A block of the chain must come from what is available, too.
+        let chained = u64::from(self.lacks_leaf(at));
+        let want = want.min(alloc.available_block_count().saturating_sub(chained));
         let (disk, len) = alloc.alloc_blocks(io, before.map_or(0, |e| e.disk_end()), want)?;
         let new = Extent {
             file_block,
@@ -237,7 +240,7 @@ impl ExtentMap {
                 Ok(())
             }
             (None, None) => self
-                .make_room(io, alloc, at, 1)
+                .make_room(io, alloc, at, 1, false)
                 .and_then(|()| self.insert(at, new)),
         };
         if let Err(e) = stored {
@@ -284,8 +287,8 @@ impl ExtentMap {
         };
         let extra = splits(at, |e, from, _| e.file_block < from)
             + splits(last.saturating_sub(1), |e, _, to| e.end() > to);
-        self.make_room(io, alloc, at + 1, extra)?;
-        self.make_room(io, alloc, last, extra)?;
+        self.make_room(io, alloc, at + 1, extra, true)?;
+        self.make_room(io, alloc, last, extra, true)?;
         while let Some(e) = self.extents.get(at).copied() {
             let Some(mut middle) = clip(&e, from, to) else {
                 break;
@@ -378,7 +381,7 @@ impl ExtentMap {
         let head = clip(head, 0, from);
         let tail = clip(tail, to, u64::MAX);
         if last - first == 1 && head.is_some() && tail.is_some() {
-            self.make_room(io, alloc, last, 1)?;
+            self.make_room(io, alloc, last, 1, true)?;
         }
         let mut result = Ok(());
         let mut freed = 0;
@@ -499,14 +502,21 @@ impl ExtentMap {
         self.withheld = false;
     }
 
-    /// Makes sure that `extra` more extents, two at most, can be added to the map from index `at` on, and stored. Changes
-    /// nothing that matters if it fails.
+    /// Whether one more extent at index `at` takes another block of the chain.
+    fn lacks_leaf(&self, at: usize) -> bool {
+        let place = at.saturating_sub(INLINE_EXTENTS);
+        self.extents.len() >= INLINE_EXTENTS && self.chain.lacks(place, 1).is_some()
+    }
+
+    /// Makes sure that `extra` more extents, two at most, can be added to the map from index `at` on, and stored; from the
+    /// reserve if they were `promised`. Changes nothing that matters if it fails.
     fn make_room(
         &mut self,
         io: &impl BlockIo,
         alloc: &mut Allocator,
         at: usize,
         extra: usize,
+        promised: bool,
     ) -> Result {
         let count = self.extents.len() + extra;
         if count > MAX_EXTENTS as usize {
@@ -517,7 +527,7 @@ impl ExtentMap {
             return Ok(());
         }
         let place = at.saturating_sub(INLINE_EXTENTS);
-        let grown = self.chain.make_room(io, alloc, place, extra);
+        let grown = self.chain.make_room(io, alloc, place, extra, promised);
         if grown.is_err() {
             // What fails here has been reported.
             let _ = self.trim(io, alloc);

@@ -119,13 +119,14 @@ mod suite {
     /// Stores the map, reads it back and compares.
     fn survives(io: &Memory, sb: &Superblock, map: &mut ExtentMap) -> Result<bool> {
         let mut inode = Inode {
-            ino: 2,
+            ino: map.ino,
             mode: S_IFREG,
             ..Inode::default()
         };
         map.store(io, sb, &mut inode)?;
         let raw = inode.encode(sb.seed());
-        let inode = Inode::parse(&raw, 2, sb.seed()).map_err(corrupt(io, "inode", 2))?;
+        let inode =
+            Inode::parse(&raw, map.ino, sb.seed()).map_err(corrupt(io, "inode", map.ino))?;
         let copy = ExtentMap::load(io, sb, &inode)?;
         Ok(copy.iter().eq(map.iter()) && copy.total_blocks() == map.total_blocks())
     }
@@ -175,6 +176,41 @@ mod suite {
         assert_eq!(map.blocks(), before);
         assert!(survives(&io, &sb, &mut map)?);
         map.remove(&io, a, 0, u64::MAX)?;
+        assert_eq!(a.free_block_count(), sb.data.len);
+        Ok(())
+    }
+
+    /// Whatever is written of a device that was given away as a whole, finds its space.
+    #[test]
+    fn promised() -> Result {
+        let (io, sb) = Memory::new(4096)?;
+        let mut alloc = Allocator::load(&io, &sb)?;
+        let a = &mut alloc;
+        let reserve = a.free_block_count() - a.available_block_count();
+        let (mut map, mut other) = (ExtentMap::new(2), ExtentMap::new(3));
+        map.allocate(&io, a, 0, 2500, true, u64::MAX)?;
+        other.allocate(&io, a, 0, 1000, true, u64::MAX)?;
+        // Blocks of a chain that nobody has written anything for yet are none of what is kept.
+        for i in 0.. {
+            if map.allocate(&io, a, 3000 + 2 * i, 1, true, 0).is_err() {
+                break;
+            }
+        }
+        assert!(a.available_block_count() <= 1 && a.free_block_count() >= reserve);
+        for map in [&mut map, &mut other] {
+            let end = map.iter().last().map_or(0, Extent::end);
+            for i in (0..end).step_by(2) {
+                map.mark_written(&io, a, i, i + 1)?;
+            }
+            assert!(survives(&io, &sb, map)?);
+        }
+        assert!(a.free_block_count() < reserve);
+        for map in [&mut map, &mut other] {
+            map.mark_written(&io, a, 0, u64::MAX)?;
+            assert!(survives(&io, &sb, map)?);
+        }
+        map.remove(&io, a, 0, u64::MAX)?;
+        other.remove(&io, a, 0, u64::MAX)?;
         assert_eq!(a.free_block_count(), sb.data.len);
         Ok(())
     }

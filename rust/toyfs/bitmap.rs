@@ -8,7 +8,8 @@
 //! Bits are searched by hand, as the tools do it: `kernel::bitmap` has maps of its own in words of the machine, these are
 //! bytes of a block.
 
-use super::block::BlockIo;
+use super::{block::BlockIo, windows::Windows};
+use core::iter;
 use kernel::prelude::*;
 use toyfs_format::{bits, Region, Superblock, BITS_PER_BLOCK, BLOCK_SIZE, CHAIN_EXTENTS};
 
@@ -137,14 +138,37 @@ impl Bitmap {
     /// Takes a run of at most `max` free objects: the first one at or after `goal`, else the first
     /// one at all. Runs do not cross a bitmap block. `ENOSPC` also if what is free must not be handed out yet.
     fn alloc(&mut self, io: &impl BlockIo, goal: u64, max: u64) -> Result<(u64, u64)> {
-        if self.total_free == 0 || max == 0 {
+        if max == 0 {
             return Err(ENOSPC);
         }
-        let goal = if (self.first..self.end).contains(&goal) {
-            goal
-        } else {
-            self.first
-        };
+        if let Some(run) = self.search(io, goal, max, iter::empty())? {
+            return Ok(run);
+        }
+        for index in 0..self.free.len() {
+            let Some(free) = self.free.get(index).copied().filter(|&free| free > 0) else {
+                continue;
+            };
+            self.fetch(io, index)?;
+            if self.count() != free {
+                return Err(self.changed(io));
+            }
+        }
+        Err(ENOSPC)
+    }
+
+    /// Takes a run as [`Self::alloc`] does, but nothing of the ranges `avoided`.
+    fn search(
+        &mut self,
+        io: &impl BlockIo,
+        goal: u64,
+        max: u64,
+        avoided: impl Iterator<Item = (u64, u64)> + Clone,
+    ) -> Result<Option<(u64, u64)>> {
+        if self.total_free == 0 || max == 0 {
+            return Ok(None);
+        }
+        let fits = (self.first..self.end).contains(&goal);
+        let goal = if fits { goal } else { self.first };
         let blocks = self.region.len as usize;
         let start = (goal / BITS_PER_BLOCK) as usize;
         // The first block a second time at the end: the part before `goal`.
@@ -153,13 +177,16 @@ impl Bitmap {
                 continue;
             }
             io.read_bitmap(self.region.start + index as u64, &mut self.buf)?;
-            let from = if round == 0 {
-                (goal % BITS_PER_BLOCK) as usize
-            } else {
-                0
-            };
+            let base = index as u64 * BITS_PER_BLOCK;
+            for (start, end) in avoided.clone() {
+                let from = start.max(base);
+                if let Some(len) = end.min(base + BITS_PER_BLOCK).checked_sub(from) {
+                    bits::assign(&mut self.buf, (from - base) as usize, len as usize, true);
+                }
+            }
+            let from = if round == 0 { goal % BITS_PER_BLOCK } else { 0 };
             let bits = BITS_PER_BLOCK as usize;
-            let bit = bits::next(&self.buf, from, bits, false);
+            let bit = bits::next(&self.buf, from as usize, bits, false);
             if bit == bits {
                 continue;
             }
@@ -170,25 +197,16 @@ impl Bitmap {
                 from: bit,
                 len: run,
             };
-            let object = index as u64 * BITS_PER_BLOCK + bit as u64;
+            let object = base + bit as u64;
             // The count said so at mount, but the device may have been written to behind us.
             if object < self.first || object + run as u64 > self.end {
                 return Err(self.changed(io));
             }
             self.apply(io, &span, true)?;
             self.cursor = object + run as u64;
-            return Ok((object, run as u64));
+            return Ok(Some((object, run as u64)));
         }
-        for index in 0..blocks {
-            let Some(free) = self.free.get(index).copied().filter(|&free| free > 0) else {
-                continue;
-            };
-            self.fetch(io, index)?;
-            if self.count() != free {
-                return Err(self.changed(io));
-            }
-        }
-        Err(ENOSPC)
+        Ok(None)
     }
 
     /// The first run of at least `min` objects in `from..end` that may be handed out, as start and length, and where to look
@@ -282,16 +300,15 @@ impl Bitmap {
 ///
 /// Nobody can be told that there is no room to note that his blocks are written, which splits extents and so may take blocks of
 /// a chain: with write(2) and fallocate(2) he was promised it. Of `D` blocks of data let `C` be in chains, `A` be allocated
-/// otherwise, and `R` be the reserve. Only [`Self::alloc_blocks`] makes `A` more, and leaves `A + C + R <= D`. So `A + R <= D`
+/// otherwise, and `R` be the reserve. Only [`Self::alloc_for`] makes `A` more, and leaves `A + C + R <= D`. So `A + R <= D`
 /// always holds, and the promise is kept as long as `C <= R`.
 ///
 /// A chain has more than [`CHAIN_EXTENTS`] / 3 = 56 extents in a block on average, but for one block of it. As an extent has a block
 /// at least, `C <= A / 56 + F`, where `F` is the number of files with a chain. `R` is `D / 56 + 32`, hence `C <= R` if `F` is at most
 /// `32 + R / 56`, two less while a change is under way.
 ///
-/// With more files than that it depends. A block that is split is left half full, so what is written in order has 84 extents
-/// in a block, and it takes `D / 168` files, each of more than [`INLINE_EXTENTS`](toyfs_format::INLINE_EXTENTS) blocks, on a full
-/// device, with every other block of it written, to use up the reserve.
+/// With more files it depends. A block that is split is left half full, so what is written in order has 84 extents in a block,
+/// and it takes `D / 168` files of five blocks or more, every other one of them written, on a full device, to use up the reserve.
 pub(crate) struct Allocator {
     blocks: Bitmap,
     inodes: Bitmap,
@@ -300,6 +317,8 @@ pub(crate) struct Allocator {
     inode_count: u64,
     /// So many blocks are kept for [`Self::alloc_promised`].
     reserve: u64,
+    /// Where files go on: others leave that to them.
+    pub(super) windows: Windows,
 }
 
 impl Allocator {
@@ -310,6 +329,7 @@ impl Allocator {
             orphans: sb.orphans,
             inode_count: sb.inode_count,
             reserve: (sb.data.len.div_ceil(CHAIN_EXTENTS as u64 / 3) + 32).min(sb.data.len / 8),
+            windows: Windows::new()?,
             // Inode 0 does not exist, and the root is never freed.
             inodes: Bitmap::load(
                 io,
@@ -323,15 +343,44 @@ impl Allocator {
 
     /// Allocates a contiguous run of 1 to `max` blocks, at or soon after block `goal` if possible
     /// (0: after the run allocated last). Returns its start and length. `ENOSPC` if there is none
-    /// beyond the reserve.
+    /// beyond the reserve. None, if possible, of a window.
     pub(crate) fn alloc_blocks(
         &mut self,
         io: &impl BlockIo,
         goal: u64,
         max: u64,
     ) -> Result<(u64, u64)> {
-        let goal = if goal == 0 { self.blocks.cursor } else { goal };
+        self.alloc_for(io, 0, goal, max)
+    }
+
+    /// As [`Self::alloc_blocks`], for file `owner`: none, if possible, of a window of others.
+    pub(crate) fn alloc_for(
+        &mut self,
+        io: &impl BlockIo,
+        owner: u64,
+        goal: u64,
+        max: u64,
+    ) -> Result<(u64, u64)> {
         let max = max.min(self.available_block_count());
+        self.alloc_beside(io, owner, goal, max)
+    }
+
+    /// Takes blocks that are in no window of others. While there are none the windows are too long.
+    fn alloc_beside(
+        &mut self,
+        io: &impl BlockIo,
+        owner: u64,
+        goal: u64,
+        max: u64,
+    ) -> Result<(u64, u64)> {
+        let goal = if goal == 0 { self.blocks.cursor } else { goal };
+        while max > 0 && self.windows.of_others(owner).next().is_some() {
+            let avoided = self.windows.of_others(owner);
+            if let Some(run) = self.blocks.search(io, goal, max, avoided)? {
+                return Ok(run);
+            }
+            self.windows.shrink(owner);
+        }
         self.blocks.alloc(io, goal, max)
     }
 
@@ -349,8 +398,7 @@ impl Allocator {
 
     /// Allocates one block for an extent chain, from the reserve if need be: for what can no longer fail for lack of space.
     pub(crate) fn alloc_promised(&mut self, io: &impl BlockIo, goal: u64) -> Result<u64> {
-        let goal = if goal == 0 { self.blocks.cursor } else { goal };
-        Ok(self.blocks.alloc(io, goal, 1)?.0)
+        Ok(self.alloc_beside(io, 0, goal, 1)?.0)
     }
 
     /// Frees blocks. `EUCLEAN`, and a message, if one of them is free or is no data block.
@@ -406,6 +454,7 @@ impl Allocator {
 
     /// Frees an inode number. `EUCLEAN`, and a message, if it is free or does not exist.
     pub(crate) fn free_inode(&mut self, io: &impl BlockIo, ino: u64) -> Result {
+        self.windows.forget(ino);
         let freed = self.inodes.free(io, ino, 1);
         freed.inspect_err(|&e| io.half_done("an inode cannot be freed", e))
     }

@@ -2,7 +2,7 @@
 
 //! toyfs: a small file system on a block device, whose direct writes shut the page cache out.
 //!
-//! - `block`, `bitmap`, `extent`: how what is on disk, the format (`toyfs_format`), is found and changed.
+//! - `block`, `bitmap`, `windows`, `extent`: how what is on disk, the format (`toyfs_format`), is found and changed.
 //! - `types`: what toyfs calls the objects of the VFS that are its own.
 //! - `options`, `stats`: mount options, counters and gauges.
 //! - `errors`: changes of metadata, and what happens after an error of one, or a shutdown.
@@ -49,6 +49,7 @@ mod stats;
 mod summary;
 mod types;
 mod wanted;
+mod windows;
 mod xattr;
 
 use kernel::error::Result;

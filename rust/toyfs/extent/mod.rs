@@ -218,7 +218,9 @@ impl ExtentMap {
         // A block of the chain must come from what is available, too.
         let chained = u64::from(self.lacks_leaf(at));
         let want = want.min(alloc.available_block_count().saturating_sub(chained));
-        let (disk, len) = alloc.alloc_blocks(io, before.map_or(0, |e| e.disk_end()), want)?;
+        let goal = before.map_or(0, |e| e.disk_end());
+        let goes_on = before.is_some_and(|e| e.end() == file_block);
+        let (disk, len) = alloc.alloc_for(io, self.ino, goal, want)?;
         let new = Extent {
             file_block,
             disk_block: disk,
@@ -249,6 +251,11 @@ impl ExtentMap {
             return Err(e);
         }
         self.blocks += len;
+        if goes_on {
+            let (missed, next) = (disk != goal, disk + len);
+            let windows = &mut alloc.windows;
+            windows.follow(self.ino, missed, next, self.blocks, hole - len);
+        }
         if file_block + len > end {
             match self.noted.last_mut() {
                 Some((_, last)) if *last == file_block => *last += len,

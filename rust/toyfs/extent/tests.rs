@@ -215,6 +215,29 @@ mod suite {
         Ok(())
     }
 
+    /// Two files that grow by a block in turns have long extents.
+    #[test]
+    fn in_turns() -> Result {
+        let (io, sb) = Memory::new(4096)?;
+        let mut alloc = Allocator::load(&io, &sb)?;
+        let a = &mut alloc;
+        let (mut map, mut other) = (ExtentMap::new(2), ExtentMap::new(3));
+        for i in 0..1000 {
+            map.allocate(&io, a, i, 1, false, i)?;
+            other.allocate(&io, a, i, 1, false, i)?;
+        }
+        assert!(map.iter().count() < 12 && other.iter().count() < 12);
+        // Nobody gets less of the device for that.
+        let free = a.available_block_count();
+        let mut got = 0;
+        while let Ok(Mapping::Mapped { len, .. }) = other.allocate(&io, a, 2000 + got, 99, false, 0)
+        {
+            got += len;
+        }
+        assert!(free - got <= 1);
+        Ok(())
+    }
+
     #[test]
     fn errors_change_nothing() -> Result {
         let (io, sb) = Memory::new(1024)?;

@@ -33,10 +33,12 @@ static bool is_large(size_t offset)
 	return flags & (3ULL << 15);
 }
 
-/* New contents, written in one go, so that the folio is as large as it can be; and clean. */
+/* New contents in new folios, written in one go, so that they are as large as they can be; and clean. */
 static void fill(unsigned char *buf, unsigned char value)
 {
 	memset(buf, value, FOLIO);
+	if (ftruncate(file, 0))
+		die("ftruncate");
 	pwrite_all(file, buf, FOLIO, 0);
 	if (fsync(file))
 		die("fsync");
@@ -95,7 +97,6 @@ static bool others(int device, size_t read_at, size_t write_at)
 
 static bool own(size_t from, size_t to)
 {
-	map[from] = 'O';
 	memset(map + from, 'O', PAGE);
 	if (pwrite(direct, map + from, PAGE, (off_t)to) != PAGE)
 		die("pwrite");

@@ -79,6 +79,11 @@ pub(crate) fn run<S: Storage>(
         talk.say("superblock: something else is in its place, so nothing is changed");
         wish.mode = Mode::Nothing;
     }
+    if sb.writable().is_err() && wish.mode != Mode::Nothing {
+        // What such a feature adds would no longer agree with what is changed.
+        talk.say("superblock: has an unknown read-only feature, so nothing is changed");
+        wish.mode = Mode::Nothing;
+    }
     let clean = sb.state == State::Clean && damage == 0 && nothing_to_replay(disk, &sb);
     if wish.mode == Mode::Safe && clean && !wish.force {
         return Ok(Verdict::Skipped);

@@ -720,6 +720,19 @@ fn superblock() {
         assert_eq!((ran.status, ran.written), (4, 0));
         assert!(image.blocks == before);
     }
+    // Who does not know a read-only feature may only look: not even the state changes.
+    let mut image = good.clone();
+    image.set_bit(image.sb.block_bitmap, 1700, true);
+    for block in [0, TOTAL - 1] {
+        put64(image.block(block), SUPER_OFFSET + 24, 1 << 63);
+        put32(image.block(block), SUPER_OFFSET + 160, 2);
+    }
+    image.seal();
+    for mode in [Mode::Safe, Mode::All] {
+        let ran = fsck(&mut image, mode);
+        ran.talk.expect("unknown read-only feature");
+        assert_eq!((ran.status, ran.written), (4, 0));
+    }
     // Torn when its state changed.
     let mut image = good.clone();
     put32(image.block(0), SUPER_OFFSET + 160, 2);
@@ -927,7 +940,7 @@ fn chain_is_not_written_over() {
     }
 }
 
-/// Whether a superblock has not changed in a way that says where things are, or whose they are.
+/// Whether a superblock has not changed in a way that says where things are, or whose they are, or that forbids to write.
 fn as_before(sb: &Superblock, good: &Superblock) -> bool {
     let places = |sb: &Superblock| {
         let regions = [sb.inode_bitmap, sb.orphans, sb.block_bitmap, sb.inode_table];
@@ -940,7 +953,7 @@ fn as_before(sb: &Superblock, good: &Superblock) -> bool {
             sb.uuid,
         )
     };
-    places(sb) == places(good)
+    places(sb) == places(good) && sb.writable().is_ok()
 }
 
 /// Random damage of everything ends in a file system without errors.

@@ -181,8 +181,12 @@ fn give_up_journal<S: Storage>(
 ) -> Result<(), Failure> {
     mark(&mut overlay, State::Errors);
     overlay.store(sb).map_err(unusable)?;
-    // Its superblock last: sequence numbers begin at 1 again, and nothing must be left that could be taken for a transaction.
+    // Its superblock goes first: nothing of the log must be replayed once a part of it is gone.
+    // It comes back last: sequence numbers begin at 1 again, and nothing must be left that could
+    // be taken for a transaction.
     let zeroes = vec![0; BLOCK_SIZE];
+    disk.write(sb.journal.start, &zeroes).map_err(unusable)?;
+    disk.sync().map_err(unusable)?;
     for block in sb.journal.start + 1..sb.journal.end() {
         disk.write(block, &zeroes).map_err(unusable)?;
     }

@@ -753,35 +753,43 @@ fn superblock() {
 
 /// Puts a transaction into the journal that writes these blocks.
 fn log(image: &mut Image, blocks: &[(u64, [u8; BLOCK_SIZE])]) {
-    let (start, seed) = (image.sb.journal.start, image.sb.seed());
-    let word = |block: &mut [u8], at: usize, word: u32| {
-        block[at..at + 4].copy_from_slice(&word.to_be_bytes());
-    };
+    transaction(image, 1, 1, blocks);
+    let start = image.sb.journal.start;
+    put_be(image.block(start), 0x1c, 1);
+    image.seal();
+}
+
+fn put_be(block: &mut [u8], at: usize, word: u32) {
+    block[at..at + 4].copy_from_slice(&word.to_be_bytes());
+}
+
+/// Puts a transaction into block `at` of the journal, and those that follow.
+fn transaction(image: &mut Image, at: u64, sequence: u32, blocks: &[(u64, [u8; BLOCK_SIZE])]) {
+    let (start, seed) = (image.sb.journal.start + at, image.sb.seed());
     let header = |block: &mut [u8], kind| {
-        word(block, 0, journal::MAGIC);
-        word(block, 4, kind);
-        word(block, 8, 1);
+        block.fill(0);
+        put_be(block, 0, journal::MAGIC);
+        put_be(block, 4, kind);
+        put_be(block, 8, sequence);
     };
+    header(image.block(start), 1);
     for (i, (place, data)) in blocks.iter().enumerate() {
-        let crc = crc32c_update(crc32c_update(seed, &1u32.to_be_bytes()), data);
-        let descriptor = image.block(start + 1);
+        let crc = crc32c_update(crc32c_update(seed, &sequence.to_be_bytes()), data);
+        let descriptor = image.block(start);
         let last = if i + 1 == blocks.len() { 8 } else { 0 };
         // Each tag with an UUID is as good as one without.
-        word(descriptor, 12 + i * 32, *place as u32);
-        word(descriptor, 12 + i * 32 + 4, last);
-        word(descriptor, 12 + i * 32 + 12, crc);
-        image.block(start + 2 + i as u64).copy_from_slice(data);
+        put_be(descriptor, 12 + i * 32, *place as u32);
+        put_be(descriptor, 12 + i * 32 + 4, last);
+        put_be(descriptor, 12 + i * 32 + 12, crc);
+        image.block(start + 1 + i as u64).copy_from_slice(data);
     }
-    let descriptor = image.block(start + 1);
-    header(descriptor, 1);
+    let descriptor = image.block(start);
     let crc = crc32c_update(seed, descriptor);
-    word(descriptor, 4092, crc);
-    let commit = image.block(start + 2 + blocks.len() as u64);
+    put_be(descriptor, 4092, crc);
+    let commit = image.block(start + 1 + blocks.len() as u64);
     header(commit, 2);
     let crc = crc32c_update(seed, commit);
-    word(commit, 16, crc);
-    word(image.block(start), 0x1c, 1);
-    image.seal();
+    put_be(commit, 16, crc);
 }
 
 /// A transaction that is in the journal only: that `small` was deleted.
@@ -879,6 +887,36 @@ fn journal_damaged() {
     }
     // What of it was sound is replayed.
     assert_eq!(inode(&mut image, 3), None);
+}
+
+/// What a journal that is being given up has left behind is not replayed once more, in part.
+#[test]
+fn giving_up_is_interrupted() {
+    let mut damaged = Image::new();
+    let place = get64(damaged.raw_inode(3), 168);
+    let journal = damaged.sb.journal;
+    // The last one is damaged; the second one begins where the ring does, and so goes first.
+    for (at, sequence) in [(journal.len - 3, 1), (1, 2), (4, 3)] {
+        transaction(
+            &mut damaged,
+            at,
+            sequence,
+            &[(place, [sequence as u8; BLOCK_SIZE])],
+        );
+    }
+    damaged.block(journal.start + 5)[0] ^= 1;
+    put_be(damaged.block(journal.start), 0x1c, journal.len as u32 - 3);
+    damaged.seal();
+    for n in 0..20 {
+        let mut image = damaged.clone();
+        let wish = Wish {
+            mode: Mode::All,
+            ..Wish::default()
+        };
+        assert_eq!(run_with(&mut image, wish, true, n).status, 8);
+        repaired(&mut image).expect("give up what is in it");
+        assert_eq!(*image.array(place), [2; BLOCK_SIZE], "write {n}");
+    }
 }
 
 /// Wherever repairs end early, the next ones complete them, and what was sound is still there.

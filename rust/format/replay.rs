@@ -232,7 +232,11 @@ impl Journal {
             match kind {
                 Kind::Descriptor => {
                     doubtful |= !tail_ok(&buf, seed);
-                    self.skip(&mut at, &buf)?;
+                    match self.skip(&mut at, &buf) {
+                        // A torn one may describe anything.
+                        Err(_) if doubtful => break,
+                        done => done?,
+                    }
                 }
                 Kind::Revoke => {
                     doubtful |= !tail_ok(&buf, seed);

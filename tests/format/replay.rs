@@ -429,6 +429,22 @@ fn torn() {
     }
 }
 
+/// Of the last descriptor block only the first sector has reached the device, and what it says then
+/// would go on for longer than the ring.
+#[test]
+fn torn_at_the_end_of_the_ring() {
+    let mut disk = Disk::new();
+    let mut writer = Writer::new(&mut disk, 7, 3);
+    for _ in 0..290 {
+        writer.write(&mut disk, &[(DATA, filled(1))], &[]);
+    }
+    let blocks: Vec<_> = (0..100).map(|i| (DATA + i, filled(2))).collect();
+    let written = writer.open(&mut disk, &blocks, &[]);
+    disk.log(written.descriptors[0])[512..].fill(0x22);
+    assert_eq!(disk.replay().map(|done| done.transactions), Ok(290));
+    assert_eq!(disk.get(DATA), filled(1));
+}
+
 /// Only the beginning of a commit block has reached the device, with the checksum of all of it.
 #[test]
 fn short_commit() {

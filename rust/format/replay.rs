@@ -4,7 +4,8 @@
 //!
 //! There are three passes over the log: to find its end, to gather what is revoked, and to write. What the kernel leaves to
 //! good luck is an error here: that the log is no longer than its ring, and that what is written belongs to the file system and
-//! not to the journal. The latter is seen in the second pass, before anything is written.
+//! not to the journal. The latter is seen in the second pass, before anything is written. And what comes before a transaction
+//! that is damaged is replayed, whichever of its blocks it is; to the kernel, only if it is the commit block.
 
 use super::{
     journal::{commit_ok, commit_time, header, revoked, tags, tail_ok, Kind, Super, Tag, MAGIC},
@@ -218,7 +219,6 @@ impl Journal {
 
     /// The first pass: finds the end of the log.
     fn scan<D: Device>(&self, dev: &mut D) -> Result<End, Error<D::Error>> {
-        const BAD: &str = "a block of the log has a bad checksum";
         let seed = self.sb.seed();
         let mut at = self.begin();
         let mut end = None;
@@ -253,9 +253,11 @@ impl Journal {
                             at.sequence = at.sequence.wrapping_add(1);
                         }
                         (true, true) => break,
-                        (true, false) if doubtful => return Err(Error::Corrupt(BAD)),
                         // It was committed, so what comes before may be replayed; it itself may not.
-                        (true, false) => end = end.or(Some((at.sequence, head))),
+                        (true, false) => {
+                            end = Some((at.sequence, head));
+                            break;
+                        }
                     }
                 }
             }

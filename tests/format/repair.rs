@@ -366,6 +366,32 @@ fn orphans() {
     assert_eq!(inode(&mut image, BIG), None);
 }
 
+/// What was deleted, and has come back because its bit in the inode bitmap has, takes nothing from the living.
+#[test]
+fn deleted_claims_last() {
+    let good = Image::new();
+    let mut image = good.clone();
+    let root = image.dirs[0];
+    // `small` had the blocks that `big` and `dir` have now.
+    unlink(&mut image, root, b"small");
+    let (big, dir) = (
+        get64(image.raw_inode(BIG), 168),
+        get64(image.raw_inode(DIR), 168),
+    );
+    let raw = image.raw_inode(3);
+    put32(raw, 28, 0);
+    put64(raw, 168, big);
+    put32(raw, 176, 1);
+    put64(raw, 168 + 24, dir);
+    put64(raw, 48, 3);
+    image.seal();
+    let before = extents(&mut image, BIG);
+    repaired(&mut image);
+    assert_eq!(extents(&mut image, BIG), before);
+    expect_paths(&mut image, &without(&["/small"]));
+    assert_eq!(inode(&mut image, 3), None);
+}
+
 /// Blocks that two use stay with the first, and the other one keeps the rest.
 #[test]
 fn shared_blocks() {

@@ -13,6 +13,8 @@ impl<D: Disk> Repair<'_, '_, D> {
     /// Reads all inodes in use, and keeps what is sound.
     pub(super) fn inodes_read(&mut self) -> io::Result<()> {
         let sb = self.sb;
+        // What was deleted comes last: its blocks may long be another's.
+        let mut unlinked = Vec::new();
         for i in 0..sb.inode_table.len {
             let first = i * INODES_PER_BLOCK;
             let numbers = first.max(1)..(first + INODES_PER_BLOCK).min(sb.inode_count);
@@ -25,18 +27,29 @@ impl<D: Disk> Repair<'_, '_, D> {
                 .collect::<Vec<_>>()
             {
                 let raw = &block[(ino - first) as usize * INODE_SIZE..];
-                let root_ok = |inode: &Inode| ino != ROOT_INO || inode.is_dir();
                 match Inode::parse(raw, ino, sb.seed()) {
-                    Ok(inode) if root_ok(&inode) => match self.check_link(&inode) {
-                        Ok(()) => self.keep(inode),
-                        Err(Corrupt(why)) => self.clear(ino, why),
-                    },
-                    Ok(_) => self.clear(ino, "root is no directory"),
+                    Ok(inode) if inode.nlink == 0 && ino != ROOT_INO => unlinked.push(inode),
+                    Ok(inode) => self.admit(inode),
                     Err(Corrupt(why)) => self.clear(ino, why),
                 }
             }
         }
+        for inode in unlinked {
+            self.admit(inode);
+        }
         Ok(())
+    }
+
+    /// Keeps an inode, unless there is nothing that it could keep.
+    fn admit(&mut self, inode: Inode) {
+        let checked = match inode.ino == ROOT_INO && !inode.is_dir() {
+            true => Err(Corrupt("root is no directory")),
+            false => self.check_link(&inode),
+        };
+        match checked {
+            Ok(()) => self.keep(inode),
+            Err(Corrupt(why)) => self.clear(inode.ino, why),
+        }
     }
 
     /// Checks the target of a symbolic link that has a block for it: there is nothing else that such a one could keep.

@@ -366,6 +366,50 @@ fn orphans() {
     assert_eq!(inode(&mut image, BIG), None);
 }
 
+/// What is marked free and yet in a directory is there: the bitmap has no checksum, and inodes have.
+#[test]
+fn marked_free() {
+    let good = Image::new();
+    for bits in [
+        vec![2],
+        vec![DIR],
+        vec![1],
+        vec![DIR, DEEP, 7, 8, 9],
+        (1..=LAST).collect(),
+    ] {
+        let mut image = good.clone();
+        for &ino in &bits {
+            image.set_bit(image.sb.inode_bitmap, ino, false);
+        }
+        repaired(&mut image);
+        assert!(image.blocks == good.blocks, "{bits:?}");
+    }
+    // But not what was deleted, is something else, or was never there.
+    let damages: [fn(&mut Image); 3] = [
+        |i| put32(i.raw_inode(2), 28, 0),
+        |i| put32(i.raw_inode(2), 16, 0o10644),
+        |i| i.raw_inode(2).fill(0),
+    ];
+    for damage in damages {
+        let mut image = good.clone();
+        image.set_bit(image.sb.inode_bitmap, 2, false);
+        damage(&mut image);
+        image.seal();
+        repaired(&mut image).expect("entry 'empty' refers to inode 2, which is free");
+        expect_paths(&mut image, &without(&["/empty", "/dir/link"]));
+    }
+    // What others use by now is theirs.
+    let mut image = good.clone();
+    image.set_bit(image.sb.inode_bitmap, 3, false);
+    let disk = get64(image.raw_inode(3), 168);
+    put64(image.raw_inode(BIG), 168, disk);
+    image.seal();
+    let big = extents(&mut image, BIG);
+    repaired(&mut image).expect("inode 3: marked free, but in a directory: keep it");
+    assert_eq!(extents(&mut image, BIG), big);
+    assert_eq!(inode(&mut image, 3).unwrap().blocks, 4);
+}
+
 /// What was deleted, and has come back because its bit in the inode bitmap has, takes nothing from the living.
 #[test]
 fn deleted_claims_last() {
@@ -829,9 +873,12 @@ fn pending() -> Image {
             after.set_bit(after.sb.block_bitmap, block, false);
         }
     }
+    put32(after.raw_inode(3), 28, 0);
+    after.seal();
     let mut image = Image::new();
     let sb = image.sb;
-    let places = [root, sb.inode_bitmap.start, sb.block_bitmap.start];
+    let (table, _) = sb.inode_location(3).unwrap();
+    let places = [root, sb.inode_bitmap.start, sb.block_bitmap.start, table];
     let blocks = places.map(|b| (b, *after.array(b)));
     log(&mut image, &blocks);
     Superblock::set_state(
@@ -854,7 +901,7 @@ fn journal_replay() {
     let ran = fsck(&mut image, Mode::Nothing);
     assert_eq!((ran.status, ran.written), (0, 0), "{:#?}", ran.talk.lines);
     ran.talk
-        .expect("journal: replayed, 1 transactions, 3 blocks");
+        .expect("journal: replayed, 1 transactions, 4 blocks");
     for mode in [Mode::Safe, Mode::All] {
         let mut image = pending();
         let ran = fsck(&mut image, mode);

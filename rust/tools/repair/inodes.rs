@@ -4,9 +4,10 @@
 
 use super::{attributes::Attributes, connect::Tree, extents::Salvage, Node, Repair};
 use crate::check::Disk;
-use std::io;
+use std::{collections::HashSet, io};
 use toyfs_format::{
-    symlink, Corrupt, Extent, Inode, BLOCK_LOG2, BLOCK_SIZE, INODES_PER_BLOCK, INODE_SIZE, ROOT_INO,
+    dir::FileType, symlink, Corrupt, Extent, Inode, BLOCK_LOG2, BLOCK_SIZE, INODES_PER_BLOCK,
+    INODE_SIZE, ROOT_INO,
 };
 
 impl<D: Disk> Repair<'_, '_, D> {
@@ -34,10 +35,50 @@ impl<D: Disk> Repair<'_, '_, D> {
                 }
             }
         }
+        self.marked_free();
         for inode in unlinked {
             self.admit(inode);
         }
         Ok(())
+    }
+
+    /// Keeps what is marked free, and yet in a directory that is kept: the bitmap has no checksum,
+    /// and an inode that was deleted has no links.
+    fn marked_free(&mut self) {
+        let mut asked = HashSet::new();
+        let mut todo = self.directory_numbers();
+        if !self.nodes.contains_key(&ROOT_INO) && self.recover(ROOT_INO, FileType::Dir) {
+            todo.push(ROOT_INO);
+        }
+        while let Some(ino) = todo.pop() {
+            for block in self.blocks_of(ino) {
+                for e in self.entries(block, ino).unwrap_or_default() {
+                    let known = self.inode_map.get(e.target) || !asked.insert(e.target);
+                    if !known && self.recover(e.target, e.kind) && e.kind == FileType::Dir {
+                        todo.push(e.target);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Keeps an inode of this type although it is marked free, if that is wanted.
+    fn recover(&mut self, ino: u64, kind: FileType) -> bool {
+        let Some((at, offset)) = self.sb.inode_location(ino) else {
+            return false;
+        };
+        let found = self.disk.block(at).ok();
+        let found = found.and_then(|b| Inode::parse(&b[offset..], ino, self.sb.seed()).ok());
+        let is_it = |i: &Inode| i.nlink > 0 && FileType::from_mode(i.mode) == Some(kind);
+        let Some(inode) = found.filter(is_it) else {
+            return false;
+        };
+        let what = format!("inode {ino}: marked free, but in a directory: keep it");
+        let wanted = self.fixes.wanted_if_all(what);
+        if wanted {
+            self.admit(inode);
+        }
+        wanted
     }
 
     /// Keeps an inode, unless there is nothing that it could keep.

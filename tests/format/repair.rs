@@ -436,6 +436,78 @@ fn deleted_claims_last() {
     assert_eq!(inode(&mut image, 3), None);
 }
 
+/// A block that says that it is the metadata of somebody who uses it is no data of somebody else's.
+#[test]
+fn metadata_first() {
+    let good = Image::new();
+    let blocks = [
+        good.chains.clone(),
+        good.dirs.clone(),
+        good.links.clone(),
+        good.attributes[1..].to_vec(),
+    ];
+    for block in blocks.concat() {
+        let mut image = good.clone();
+        // `small` comes before all of them but the root.
+        put64(image.raw_inode(3), 168 + 24, block);
+        put32(image.raw_inode(3), 176 + 24, 1);
+        put64(image.raw_inode(3), 48, 4);
+        image.seal();
+        repaired(&mut image);
+        expect_paths(&mut image, &ALL);
+        let small = extents(&mut image, 3);
+        assert_eq!((small.len(), small[0].len), (1, 3), "block {block}");
+        for ino in [BIG, DIR, 8] {
+            assert_eq!(
+                inode(&mut image, ino),
+                inode(&mut good.clone(), ino),
+                "block {block}"
+            );
+        }
+        assert_eq!(extents(&mut image, BIG), extents(&mut good.clone(), BIG));
+        // It is not what it seems to be: then it goes to the first.
+        let mut image = good.clone();
+        put64(image.raw_inode(3), 168 + 24, block);
+        put32(image.raw_inode(3), 176 + 24, 1);
+        put64(image.raw_inode(3), 48, 4);
+        image.seal();
+        if block != good.dirs[0] {
+            image.block(block)[4] ^= 1;
+            repaired(&mut image);
+            assert_eq!(extents(&mut image, 3).len(), 2, "block {block}");
+        }
+    }
+}
+
+/// A directory of a million extents that all claim everything does not take a million times as long.
+#[test]
+fn claims_are_bounded() {
+    let mut image = Image::new();
+    let raw = image.raw_inode(BIG);
+    put32(raw, 16, S_IFDIR);
+    put32(raw, 28, 2);
+    put64(raw, 128, ROOT_INO);
+    put64(raw, 40, 0);
+    for chain in image.chains.clone() {
+        let (start, len) = (image.sb.data.start, image.sb.data.len as u32);
+        let block = image.block(chain);
+        for i in 0..get32(block, 24) as usize {
+            put64(
+                block,
+                32 + i * 24 + 8,
+                if i % 2 == 0 { start } else { 1 << 40 },
+            );
+            put32(
+                block,
+                32 + i * 24 + 16,
+                if i % 2 == 0 { len } else { u32::MAX },
+            );
+        }
+    }
+    image.seal();
+    repaired(&mut image);
+}
+
 /// Blocks that two use stay with the first, and the other one keeps the rest.
 #[test]
 fn shared_blocks() {
@@ -536,6 +608,7 @@ fn attributes() {
     put32(image.raw_inode(3), 176, 1);
     put64(image.raw_inode(3), 48, 3);
     image.seal();
+    image.block(of_dir)[0] ^= 1;
     repaired(&mut image).expect("inode 5: attribute block");
     assert_eq!(of(&mut image, DIR), (0, 2));
     assert_eq!(extents(&mut image, 3)[0].disk_block, of_dir);

@@ -35,7 +35,7 @@ impl<D: Disk> Repair<'_, '_, D> {
                 && self.sb.is_data(e.disk_block, e.len.into())
                 && !(inode.is_dir() && e.unwritten);
             if sound {
-                self.take_unused(e, &mut found);
+                self.take_unused(inode.ino, e, &mut found);
             }
             found.damaged |= !sound;
         }
@@ -77,10 +77,11 @@ impl<D: Disk> Repair<'_, '_, D> {
     }
 
     /// Takes the parts of an extent that nothing else uses.
-    fn take_unused(&mut self, e: Extent, found: &mut Salvage) {
+    fn take_unused(&mut self, ino: u64, e: Extent, found: &mut Salvage) {
         let mut part: Option<Extent> = None;
         for i in 0..u64::from(e.len) {
-            if self.used.set(e.disk_block + i) {
+            let block = e.disk_block + i;
+            if self.is_of_another(block, ino) || self.used.set(block) {
                 found.damaged = true;
                 found.extents.extend(part.take());
                 // Extents could be made to name everything a million times.
@@ -95,7 +96,7 @@ impl<D: Disk> Repair<'_, '_, D> {
                 None => {
                     part = Some(Extent {
                         file_block: e.file_block + i,
-                        disk_block: e.disk_block + i,
+                        disk_block: block,
                         len: 1,
                         ..e
                     });

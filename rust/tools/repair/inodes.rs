@@ -13,22 +13,19 @@ use toyfs_format::{
 impl<D: Disk> Repair<'_, '_, D> {
     /// Reads all inodes in use, and keeps what is sound.
     pub(super) fn inodes_read(&mut self) -> io::Result<()> {
-        let sb = self.sb;
+        let blocks = self.sb.inode_table.len;
+        for i in 0..blocks {
+            for (_, inode) in self.in_use(i)? {
+                if let Some(inode) = inode.ok().filter(|inode| inode.nlink > 0) {
+                    self.note_metadata(&inode);
+                }
+            }
+        }
         // What was deleted comes last: its blocks may long be another's.
         let mut unlinked = Vec::new();
-        for i in 0..sb.inode_table.len {
-            let first = i * INODES_PER_BLOCK;
-            let numbers = first.max(1)..(first + INODES_PER_BLOCK).min(sb.inode_count);
-            if !numbers.clone().any(|ino| self.inode_map.get(ino)) {
-                continue;
-            }
-            let block = self.disk.block(sb.inode_table.start + i)?;
-            for ino in numbers
-                .filter(|&ino| self.inode_map.get(ino))
-                .collect::<Vec<_>>()
-            {
-                let raw = &block[(ino - first) as usize * INODE_SIZE..];
-                match Inode::parse(raw, ino, sb.seed()) {
+        for i in 0..blocks {
+            for (ino, inode) in self.in_use(i)? {
+                match inode {
                     Ok(inode) if inode.nlink == 0 && ino != ROOT_INO => unlinked.push(inode),
                     Ok(inode) => self.admit(inode),
                     Err(Corrupt(why)) => self.clear(ino, why),
@@ -40,6 +37,22 @@ impl<D: Disk> Repair<'_, '_, D> {
             self.admit(inode);
         }
         Ok(())
+    }
+
+    /// The inodes in use in a block of the table.
+    fn in_use(&self, i: u64) -> io::Result<Vec<(u64, Result<Inode, Corrupt>)>> {
+        let first = i * INODES_PER_BLOCK;
+        let numbers = first.max(1)..(first + INODES_PER_BLOCK).min(self.sb.inode_count);
+        let mut numbers = numbers.filter(|&ino| self.inode_map.get(ino)).peekable();
+        if numbers.peek().is_none() {
+            return Ok(Vec::new());
+        }
+        let block = self.disk.block(self.sb.inode_table.start + i)?;
+        let inode = |ino| {
+            let raw = &block[(ino - first) as usize * INODE_SIZE..];
+            (ino, Inode::parse(raw, ino, self.sb.seed()))
+        };
+        Ok(numbers.map(inode).collect())
     }
 
     /// Keeps what is marked free, and yet in a directory that is kept: the bitmap has no checksum,

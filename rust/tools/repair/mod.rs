@@ -13,6 +13,7 @@ mod extents;
 mod fixes;
 mod inodes;
 mod lost;
+mod owners;
 mod superblock;
 
 use super::{
@@ -21,7 +22,7 @@ use super::{
 };
 use fixes::Fixes;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     io,
 };
 use toyfs_format::{Extent, Inode, Superblock, ROOT_INO};
@@ -61,6 +62,10 @@ struct Repair<'a, 'd, D: Disk> {
     orphan_map: Bits,
     /// The blocks that what is kept refers to.
     used: Bits,
+    /// Whose metadata a block is.
+    owners: HashMap<u64, u64>,
+    /// So many blocks are looked at for that.
+    looks: u64,
     /// So many blocks that are in `used` already are looked at one by one.
     patience: u64,
     /// Where to look for a free block.
@@ -97,6 +102,8 @@ pub(crate) fn repair<D: Disk>(
         inode_map: Bits::new(0),
         orphan_map: Bits::new(0),
         used: Bits::new(sb.total_blocks),
+        owners: HashMap::new(),
+        looks: sb.total_blocks,
         patience: sb.total_blocks,
         cursor: sb.data.start,
         nodes: BTreeMap::new(),

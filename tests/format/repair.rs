@@ -65,6 +65,8 @@ impl Storage for Store {
 struct Talk {
     lines: Vec<String>,
     yes: bool,
+    /// But not to this.
+    no: Option<&'static str>,
     asked: u64,
 }
 
@@ -76,7 +78,7 @@ impl Dialogue for Talk {
     fn ask(&mut self, question: &str) -> bool {
         self.asked += 1;
         self.lines.push(format!("{question}?"));
-        self.yes
+        self.yes && !self.no.is_some_and(|no| question.contains(no))
     }
 }
 
@@ -96,14 +98,32 @@ struct Ran {
 }
 
 fn run_with(image: &mut Image, wish: Wish, yes: bool, writes: u64) -> Ran {
+    let talk = Talk {
+        yes,
+        ..Talk::default()
+    };
+    run_talking(image, wish, talk, writes)
+}
+
+/// Yes to everything but this.
+fn ask_but(image: &mut Image, no: &'static str) -> Ran {
+    let wish = Wish {
+        mode: Mode::Ask,
+        ..Wish::default()
+    };
+    let talk = Talk {
+        yes: true,
+        no: Some(no),
+        ..Talk::default()
+    };
+    run_talking(image, wish, talk, u64::MAX)
+}
+
+fn run_talking(image: &mut Image, wish: Wish, mut talk: Talk, writes: u64) -> Ran {
     let store = Store {
         image: RefCell::new(image.clone()),
         left: Cell::new(writes),
         written: Cell::new(0),
-    };
-    let mut talk = Talk {
-        yes,
-        ..Talk::default()
     };
     let status = match run(&store, wish, &mut talk) {
         Ok(verdict) => exit_status(&verdict),
@@ -764,6 +784,43 @@ fn lost_and_found() {
     image.seal();
     repaired(&mut image);
     assert_eq!(list(&mut image, 1)["#3"], (3, FileType::Reg));
+}
+
+/// What is to stay as it is, though damaged, is neither added to nor written over.
+#[test]
+fn declined() {
+    // The block of the root, which has the entry that is lost from `dir`.
+    let mut image = Image::new();
+    let (root, second) = (image.dirs[0], image.dirs[2]);
+    unlink(&mut image, second, b"short");
+    image.seal();
+    image.block(root)[28] ^= 0x20;
+    let before = *image.array(root);
+    let ran = ask_but(&mut image, "is damaged: empty it");
+    assert_eq!(ran.status, 5);
+    assert!(*image.array(root) == before);
+    fsck(&mut image.clone(), Mode::Nothing)
+        .talk
+        .expect("bad directory block checksum");
+    repaired(&mut image);
+
+    // An inode, of which nobody knows which blocks it has, where there are no others.
+    let mut image = Image::new();
+    let second = image.dirs[2];
+    unlink(&mut image, second, b"short");
+    let data = get64(image.raw_inode(3), 168);
+    put32(image.raw_inode(3), 28, 1 << 31);
+    for block in data + 5..image.sb.data.end() {
+        image.set_bit(image.sb.block_bitmap, block, true);
+    }
+    image.seal();
+    for block in data..data + 5 {
+        image.array(block).fill(7);
+    }
+    ask_but(&mut image, "clear it");
+    for block in data..data + 5 {
+        assert_eq!(*image.array(block), [7; BLOCK_SIZE]);
+    }
 }
 
 /// Directories that are in themselves, in several, or in none.

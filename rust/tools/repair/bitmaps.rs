@@ -31,7 +31,7 @@ impl<D: Disk> Repair<'_, '_, D> {
     /// Writes what of the bitmaps has to be different.
     pub(super) fn bitmaps_write(&mut self) -> io::Result<()> {
         let sb = self.sb;
-        let undecided = self.fixes.declined > 0 || !self.left.is_empty();
+        let undecided = self.undecided();
         let mut inodes = Bits::new(sb.inode_bitmap.len * BITS_PER_BLOCK);
         inodes.set(0);
         for &ino in self.nodes.keys().chain(&self.left) {

@@ -136,13 +136,15 @@ impl<D: Disk> Repair<'_, '_, D> {
         self.cursor = self.sb.data.start;
     }
 
-    /// A block of the data region that nothing uses: best one that is marked free.
+    /// A block of the data region that nothing uses: best one that is marked free, and only that if
+    /// something is left of which it is not known what it uses.
     pub(super) fn allocate(&mut self) -> Option<u64> {
         let data = self.sb.data.start..self.sb.data.end();
         let free = |block: &u64| !self.used.get(*block) && !self.block_map.get(*block);
         let found = (self.cursor..data.end)
             .find(free)
-            .or_else(|| data.clone().find(|&block| !self.used.get(block)))?;
+            .or_else(|| data.clone().find(|&block| !self.used.get(block)))
+            .filter(|&block| free(&block) || !self.undecided())?;
         self.cursor = found + 1;
         self.used.set(found);
         Some(found)

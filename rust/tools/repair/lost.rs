@@ -159,6 +159,10 @@ impl<D: Disk> Repair<'_, '_, D> {
         // All of the others are as good as full, unless it is the root.
         let few = if ino == ROOT_INO { blocks.len() } else { 1 };
         for &block in blocks.iter().rev().take(few) {
+            // Its checksum is renewed, so it must not be one that is damaged and to stay so.
+            if self.entries(block, ino).is_none() {
+                continue;
+            }
             if let Ok(mut buf) = self.disk.block(block) {
                 if dir::insert(&mut buf, name, target, kind, seed) == Ok(true) {
                     self.disk.put(block, &buf);

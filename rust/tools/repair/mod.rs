@@ -136,6 +136,11 @@ impl<D: Disk> Repair<'_, '_, D> {
             .collect()
     }
 
+    /// Whether something is left as it is.
+    fn undecided(&self) -> bool {
+        self.fixes.declined > 0 || !self.left.is_empty()
+    }
+
     /// A root directory: the one that is there, or an empty one.
     fn root(&mut self) {
         if self.nodes.contains_key(&ROOT_INO) {

@@ -377,6 +377,18 @@ fn orphans() {
         let ran = fsck(&mut image, Mode::Nothing);
         assert!(!ran.talk.lines.iter().any(|l| l.contains("orphan")));
     }
+    // A symbolic link that came to nothing has a block, or not.
+    let mut image = start.clone();
+    let second = image.dirs[2];
+    unlink(&mut image, second, b"long");
+    put32(image.raw_inode(8), 28, 0);
+    put64(image.raw_inode(8), 40, 0);
+    orphan(&mut image, 8);
+    image.seal();
+    let ran = fsck(&mut image, Mode::Safe);
+    assert_eq!(ran.status, 0, "{:#?}", ran.talk.lines);
+    sound(&mut image);
+    assert_eq!(inode(&mut image, 8), None);
     // Without the bit, only by force.
     let mut image = start;
     image.set_bit(image.sb.orphans, BIG, false);

@@ -111,7 +111,7 @@ impl<D: Disk> Repair<'_, '_, D> {
         let Some(e) = inode
             .inline_extents()
             .first()
-            .filter(|_| inode.is_symlink())
+            .filter(|_| inode.is_symlink() && inode.size > 0)
         else {
             return Ok(());
         };

@@ -3,7 +3,7 @@
 //! Block devices and image files.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, Metadata},
     io::{self, Seek, SeekFrom},
     os::unix::fs::{FileExt, FileTypeExt, MetadataExt},
     path::Path,
@@ -42,18 +42,31 @@ impl Device {
     }
 }
 
-/// Where `path` is mounted, if it is a mounted block device.
+/// Where `path` is mounted: a block device, or the image that a loop device has.
 pub fn mount_point(path: &Path) -> Option<String> {
     let device = fs::metadata(path).ok()?;
-    if !device.file_type().is_block_device() {
-        return None;
-    }
     let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
     mounts.lines().find_map(|line| {
         let mut words = line.split(' ');
         let (source, place) = (words.next()?, words.next()?);
         let source = fs::metadata(source).ok()?;
-        let same = source.file_type().is_block_device() && source.rdev() == device.rdev();
+        let same = source.file_type().is_block_device()
+            && match device.file_type().is_block_device() {
+                true => source.rdev() == device.rdev(),
+                false => image_of(source.rdev()).is_some_and(|image| {
+                    (image.dev(), image.ino()) == (device.dev(), device.ino())
+                }),
+            };
         same.then(|| place.to_string())
     })
+}
+
+/// The image of a loop device.
+fn image_of(device: u64) -> Option<Metadata> {
+    // As makedev(3) has it.
+    let major = (device >> 8 & 0xfff | device >> 32 & !0xfff) as u32;
+    let minor = (device & 0xff | device >> 12 & !0xff) as u32;
+    let file = format!("/sys/dev/block/{major}:{minor}/loop/backing_file");
+    let path = fs::read_to_string(file).ok()?;
+    fs::metadata(path.trim_end_matches('\n')).ok()
 }

@@ -20,16 +20,22 @@ fn raw(block: &Block) -> [u8; SUPER_SIZE] {
 /// identifies it, or because little of it has changed.
 pub(crate) fn may_restore<D: Disk>(disk: &Overlay<'_, D>, sb: &Superblock) -> bool {
     const FEW: usize = 64;
+    const SECTOR: usize = 512;
     let found = match disk.block(0) {
         Ok(block) => raw(&block),
         // It cannot be read; perhaps it can be written.
         Err(_) => return true,
     };
-    let differ = |copy: [u8; SUPER_SIZE]| copy.iter().zip(found).filter(|(a, b)| *a != b).count();
+    // A restoration that was torn has left a sector of zeroes.
+    let ours = |(sector, copy): (&[u8], &[u8])| {
+        let differ = sector.iter().zip(copy).filter(|(a, b)| a != b).count();
+        differ <= FEW || sector.iter().all(|&byte| byte == 0)
+    };
+    let sectors = found.chunks(SECTOR);
     sb.may_replace(&found)
         || disk
             .block(sb.backup)
-            .is_ok_and(|block| differ(raw(&block)) <= FEW)
+            .is_ok_and(|copy| sectors.zip(raw(&copy).chunks(SECTOR)).all(ours))
 }
 
 impl<D: Disk> Repair<'_, '_, D> {

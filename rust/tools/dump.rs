@@ -10,7 +10,7 @@ use toyfs_format::{
     bits, dir, flags,
     journal::{self, Kind, Super},
     xattr, ChainHeader, Corrupt, Extent, Inode, Region, State, SuperError, Superblock, Time,
-    BITS_PER_BLOCK, BLOCK_SIZE, MAX_EXTENTS, SUPER_OFFSET,
+    BITS_PER_BLOCK, BLOCK_SIZE, MAX_DIR_BLOCKS, MAX_EXTENTS, SUPER_OFFSET,
 };
 use toyfs_tools::{arguments, format_label, format_uuid, Device, Output, Program};
 
@@ -368,15 +368,15 @@ impl Dump {
         if !inode.is_dir() {
             return Err(format!("inode {ino}: is no directory"));
         }
-        for e in self.extents(&inode, false) {
-            for block in e.disk_block..e.disk_end() {
-                match self.read(block) {
-                    Ok(buf) => self.directory_block(ino, block, &buf),
-                    Err(why) => {
-                        // An extent may say anything.
-                        self.wrong(why);
-                        return Ok(());
-                    }
+        let extents = self.extents(&inode, false);
+        let blocks = extents.iter().flat_map(|e| e.disk_block..e.disk_end());
+        // An extent may say anything, and a chain be a loop.
+        for block in blocks.take(MAX_DIR_BLOCKS as usize) {
+            match self.read(block) {
+                Ok(buf) => self.directory_block(ino, block, &buf),
+                Err(why) => {
+                    self.wrong(why);
+                    return Ok(());
                 }
             }
         }

@@ -345,13 +345,32 @@ impl Image {
     }
 }
 
-/// Writes the image to a file, for other programs.
+/// Writes the image to a file, for other programs. In another one `big` is a directory that is everywhere, of a chain that is a
+/// loop.
 #[test]
 fn write_image() {
     let Ok(path) = std::env::var("WRITE_IMAGE") else {
         return;
     };
-    let image = Image::new();
+    let mut image = Image::new();
+    write(&path, &image);
+    let (head, data) = (image.chains[0], image.sb.data);
+    let block = image.block(head);
+    put64(block, 16, head);
+    for i in 0..get32(block, 24) as usize {
+        put64(block, 32 + i * 24 + 8, data.start);
+        put32(block, 32 + i * 24 + 16, data.len as u32);
+    }
+    let raw = image.raw_inode(BIG);
+    put32(raw, 16, S_IFDIR);
+    put64(raw, 128, 1);
+    put32(raw, 108, 1 << 20);
+    put32(raw, 120, 1 << 19);
+    image.seal();
+    write(&format!("{path}.loop"), &image);
+}
+
+fn write(path: &str, image: &Image) {
     let mut bytes = vec![0; TOTAL as usize * BLOCK_SIZE];
     for (&at, block) in &image.blocks {
         let at = at as usize * BLOCK_SIZE;

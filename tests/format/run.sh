@@ -290,6 +290,8 @@ dump()
 		expect 1 "^wrong: block $what: bad attribute block checksum" dump.toyfs full inode 2 &&
 		expect 4 'not repaired' fsck.toyfs -fp full && expect 1 'drop it' fsck.toyfs -y full &&
 		expect 0 ' clean, ' fsck.toyfs -n full || return
+	# A chain that never ends, of extents that are everywhere.
+	expect 1 'bad directory block magic$' dump.toyfs full.loop dir 4 || return
 	# Nonsense in place of everything is printed, or refused.
 	for what in journal 'inode 1' 'dir 1' 'block 84' 'bitmap block'; do
 		head -c $((1060 * 4096)) /dev/urandom | dd of=img bs=4096 seek=1 conv=notrunc status=none

@@ -94,7 +94,10 @@ pub(crate) fn run<S: Storage>(
         if journal.sb.errno != 0 {
             talk.say("journal: was given up because of an error");
             mark(&mut overlay, State::Errors);
-            journal.forget_error(&mut overlay)?;
+            // Where the superblock is damaged, and may stay so, only the journal says it.
+            if damage == 0 || wish.mode == Mode::All {
+                journal.forget_error(&mut overlay)?;
+            }
         }
         Ok(replayed)
     });

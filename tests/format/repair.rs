@@ -67,6 +67,8 @@ struct Talk {
     yes: bool,
     /// But not to this.
     no: Option<&'static str>,
+    /// Answers at random.
+    dice: Option<Random>,
     asked: u64,
 }
 
@@ -78,6 +80,9 @@ impl Dialogue for Talk {
     fn ask(&mut self, question: &str) -> bool {
         self.asked += 1;
         self.lines.push(format!("{question}?"));
+        if let Some(dice) = &mut self.dice {
+            return dice.below(3) > 0;
+        }
         self.yes && !self.no.is_some_and(|no| question.contains(no))
     }
 }
@@ -1078,6 +1083,17 @@ fn journal_replay() {
     assert_eq!(ran.status, 0);
     ran.talk.expect("was given up");
     sound(&mut image);
+    // Nothing else says so as long as the superblock is damaged.
+    let mut image = pending();
+    image.block(start)[0x20..0x24].copy_from_slice(&(-5i32).to_be_bytes());
+    image.seal();
+    image.block(0)[SUPER_OFFSET + 60] ^= 1;
+    for _ in 0..2 {
+        let ran = fsck(&mut image, Mode::Safe);
+        assert_eq!(ran.status, 4);
+        ran.talk.expect("was given up");
+    }
+    repaired(&mut image).expect("was given up");
     // With a clean state it is looked at all the same.
     let mut image = Image::new();
     image.block(start)[0x20..0x24].copy_from_slice(&(-5i32).to_be_bytes());
@@ -1274,4 +1290,50 @@ fn fuzz() {
     }
     println!("{repaired} of {rounds} were repaired, {hopeless} cannot be");
     assert!(repaired > rounds / 2 && hopeless < rounds / 10);
+}
+
+/// Whatever is answered, no file system with errors is called clean, or looks so.
+#[test]
+fn fuzz_answers() {
+    let rounds: u64 = std::env::var("FUZZ_ROUNDS").map_or(1000, |v| v.parse().unwrap());
+    let seed = std::env::var("FUZZ_SEED").map_or(32, |v| v.parse().unwrap());
+    println!("seed {seed}");
+    let mut r = Random(seed);
+    for round in 0..rounds {
+        let mut image = Image::new();
+        let least = [1, 1, 3][r.below(3) as usize];
+        image.damage(&mut r, least);
+        if r.below(5) > 0 {
+            image.seal();
+        }
+        let mode = [Mode::Safe, Mode::Ask][r.below(2) as usize];
+        let before = image.clone();
+        let wish = Wish {
+            mode,
+            force: true,
+            quiet: false,
+        };
+        let talk = Talk {
+            dice: Some(Random(r.next())),
+            ..Talk::default()
+        };
+        let ran = run_talking(&mut image, wish, talk, u64::MAX);
+        let again = fsck(&mut image, Mode::Nothing);
+        let what = format!(
+            "round {round} of seed {seed}: {mode:?} {}, {:#?}, then {:#?}",
+            ran.status, ran.talk.lines, again.talk.lines
+        );
+        assert_eq!(again.status & 4, ran.status & 4, "{what}");
+        if mode == Mode::Safe && ran.status == 4 {
+            // The state, and the journal.
+            for block in [0, image.sb.journal.start] {
+                *image.array(block) = before.blocks[&block];
+            }
+            assert!(image.blocks == before.blocks, "{what}");
+        }
+        // No is not for ever.
+        if ran.status < 8 && fsck(&mut image, Mode::All).status < 2 {
+            sound(&mut image);
+        }
+    }
 }

@@ -222,7 +222,7 @@ pub fn name_ok(name: &[u8]) -> bool {
 }
 
 /// Renews the checksum.
-fn seal(block: &mut [u8], seed: u32) {
+pub fn seal(block: &mut [u8], seed: u32) {
     let crc = checksum(seed, block, CRC);
     put32(block, CRC, crc);
 }

@@ -730,7 +730,7 @@ fn extents_up_to(image: &mut Image, n: usize) -> Vec<Extent> {
 fn lost_and_found() {
     let mut image = Image::new();
     let root = image.dirs[0];
-    image.block(root)[100] ^= 1;
+    image.block(root)[0] ^= 1;
     let talk = repaired(&mut image);
     talk.expect("is damaged: empty it");
     let found = 11;
@@ -813,7 +813,7 @@ fn declined() {
     image.seal();
     image.block(root)[28] ^= 0x20;
     let before = *image.array(root);
-    let ran = ask_but(&mut image, "is damaged: empty it");
+    let ran = ask_but(&mut image, "is damaged");
     assert_eq!(ran.status, 5);
     assert!(*image.array(root) == before);
     fsck(&mut image.clone(), Mode::Nothing)
@@ -838,6 +838,35 @@ fn declined() {
     for block in data..data + 5 {
         assert_eq!(*image.array(block), [7; BLOCK_SIZE]);
     }
+}
+
+/// Where only the checksum of a directory block is wrong, most of the names are right.
+#[test]
+fn one_bit_of_a_directory() {
+    let good = Image::new();
+    let root = good.dirs[0];
+    // Behind the last name; in the type of the first entry, in its inode, and in its name.
+    let mut renamed = without(&["/empty"]);
+    renamed.push(("/eMpty", 2));
+    let cases = [
+        (4000, 8, ALL.to_vec()),
+        (16 + 11, 8 ^ 4, without(&["/empty"])),
+        (16 + 1, 8, without(&["/empty"])),
+        (16 + 13, 0x20, renamed),
+    ];
+    for (at, mask, expected) in cases {
+        let mut image = good.clone();
+        image.block(root)[at] ^= mask;
+        repaired(&mut image).expect("is damaged: keep");
+        expect_paths(&mut image, &expected);
+    }
+    // An inode that others have, too.
+    let mut image = good.clone();
+    image.block(root)[16] ^= 1;
+    repaired(&mut image);
+    assert_eq!(paths(&mut image)["/empty"], 3);
+    assert_eq!(inode(&mut image, 3).unwrap().nlink, 2);
+    assert_eq!(inode(&mut image, 2).unwrap().nlink, 1);
 }
 
 /// Directories that are in themselves, in several, or in none.

@@ -68,10 +68,14 @@ impl<D: Disk> Repair<'_, '_, D> {
 
     /// The entries of a directory block. `None` if it is not sound.
     pub(super) fn entries(&self, block: u64, owner: u64) -> Option<Vec<Entry>> {
-        let buf = self.disk.block(block).ok()?;
-        dir::validate(&buf, owner, self.sb.seed()).ok()?;
+        self.entries_in(&self.disk.block(block).ok()?, owner)
+    }
+
+    /// The same, of a block that was read.
+    pub(super) fn entries_in(&self, buf: &[u8], owner: u64) -> Option<Vec<Entry>> {
+        dir::validate(buf, owner, self.sb.seed()).ok()?;
         let mut entries = Vec::new();
-        dir::iterate(&buf, 0, |e| {
+        dir::iterate(buf, 0, |e| {
             entries.push(Entry {
                 target: e.ino,
                 kind: e.kind,

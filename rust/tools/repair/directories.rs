@@ -23,6 +23,40 @@ struct Kept {
 }
 
 impl<D: Disk> Repair<'_, '_, D> {
+    /// Makes blocks of directories sound that are not.
+    pub(super) fn directory_blocks(&mut self) {
+        for ino in self.directory_numbers() {
+            for block in self.blocks_of(ino) {
+                if self.entries(block, ino).is_some() {
+                    continue;
+                }
+                let kept = self.plausible(ino, block);
+                let what = match kept.len() {
+                    0 => "empty it".to_string(),
+                    n => format!("keep {n} entries"),
+                };
+                let what = format!("inode {ino}: directory block {block} is damaged: {what}");
+                if self.fixes.wanted_if_all(what) {
+                    self.fill(ino, block, &kept);
+                }
+            }
+        }
+    }
+
+    /// The entries of a directory block in which nothing is wrong but the checksum, as far as there are such inodes.
+    fn plausible(&self, ino: u64, block: u64) -> Vec<Entry> {
+        let Ok(mut buf) = self.disk.block(block) else {
+            return Vec::new();
+        };
+        dir::seal(&mut buf, self.sb.seed());
+        let mut entries = self.entries_in(&buf, ino).unwrap_or_default();
+        entries.retain(|e| {
+            let node = self.nodes.get(&e.target);
+            node.is_some_and(|n| FileType::from_mode(n.inode.mode) == Some(e.kind))
+        });
+        entries
+    }
+
     /// Takes out of all directories what is not sound, and counts what is.
     pub(super) fn directories(&mut self, tree: &Tree) {
         let mut kept = Kept::default();
@@ -37,10 +71,6 @@ impl<D: Disk> Repair<'_, '_, D> {
     /// One block of a directory.
     fn directory_block(&mut self, ino: u64, block: u64, tree: &Tree, kept: &mut Kept) {
         let Some(found) = self.entries(block, ino) else {
-            let what = format!("inode {ino}: directory block {block} is damaged: empty it");
-            if self.fixes.wanted_if_all(what) {
-                self.fill(ino, block, &[]);
-            }
             return;
         };
         let mut entries = Vec::new();

@@ -113,6 +113,7 @@ pub(crate) fn repair<D: Disk>(
     repair.bitmaps_read()?;
     repair.inodes_read()?;
     repair.root();
+    repair.directory_blocks();
     let tree = repair.connect();
     repair.directories(&tree);
     repair.unlinked();

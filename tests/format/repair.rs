@@ -978,6 +978,13 @@ fn superblock() {
         assert_eq!((ran.status, ran.written), (4, 0));
         assert!(image.blocks == before);
     }
+    // Nor one that has nothing there, but something before it.
+    let mut image = good.clone();
+    image.block(0).fill(0);
+    image.block(0)[..6].copy_from_slice(b"LUKS\xba\xbe");
+    let ran = fsck(&mut image, Mode::All);
+    ran.talk.expect("something else is in its place");
+    assert_eq!((ran.status, ran.written), (4, 0));
     // Who does not know a read-only feature may only look: not even the state changes.
     let mut image = good.clone();
     image.set_bit(image.sb.block_bitmap, 1700, true);

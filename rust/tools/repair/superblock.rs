@@ -21,15 +21,20 @@ fn raw(block: &Block) -> [u8; SUPER_SIZE] {
 pub(crate) fn may_restore<D: Disk>(disk: &Overlay<'_, D>, sb: &Superblock) -> bool {
     const FEW: usize = 64;
     const SECTOR: usize = 512;
-    let found = match disk.block(0) {
-        Ok(block) => raw(&block),
+    let Ok(block) = disk.block(0) else {
         // It cannot be read; perhaps it can be written.
-        Err(_) => return true,
+        return true;
     };
+    let found = raw(&block);
+    let zeroes = |bytes: &[u8]| bytes.iter().all(|&byte| byte == 0);
+    if zeroes(&found) {
+        // What has its superblock elsewhere may have nothing here: LUKS, for instance, or LVM.
+        return zeroes(&block);
+    }
     // A restoration that was torn has left a sector of zeroes.
     let ours = |(sector, copy): (&[u8], &[u8])| {
         let differ = sector.iter().zip(copy).filter(|(a, b)| a != b).count();
-        differ <= FEW || sector.iter().all(|&byte| byte == 0)
+        differ <= FEW || zeroes(sector)
     };
     let sectors = found.chunks(SECTOR);
     sb.may_replace(&found)

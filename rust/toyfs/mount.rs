@@ -260,7 +260,11 @@ fn read_super(io: &Mounting<'_>) -> Result<(Superblock, bool)> {
     io.read(last, SUPER_OFFSET, &mut copy).map_err(|_| error)?;
     let sb = Superblock::parse_copy(&copy, last).ok_or(error)?;
     pr_warn!("{id}: going by the copy of the super block in block {last}\n");
-    Ok((sb, read.is_ok() && sb.may_replace(&raw)))
+    // What has its superblock elsewhere may have nothing in this place, and leave the last block alone: LUKS, for one.
+    let mut before = [0; SUPER_OFFSET];
+    let foreign = raw == [0; SUPER_SIZE]
+        && (io.read(0, 0, &mut before).is_err() || before != [0; SUPER_OFFSET]);
+    Ok((sb, read.is_ok() && sb.may_replace(&raw) && !foreign))
 }
 
 /// Refuses what may only be mounted read-only.

@@ -236,7 +236,11 @@ void vfs_bh_fill(struct buffer_head *bh, const void *from)
 	unlock_buffer(bh);
 }
 
-/* Sets in the copy of a bitmap block what is set in the block as it was last committed. */
+/*
+ * Sets in the copy of a bitmap block what is set in the block as it was last committed, and, if a commit
+ * is under way, as it will be then: what that transaction has allocated and the next one freed is not to
+ * be had before the latter is committed.
+ */
 void vfs_bh_add_committed(struct buffer_head *bh, u8 *bits)
 {
 	struct journal_head *jh = jbd2_journal_grab_journal_head(bh);
@@ -247,6 +251,8 @@ void vfs_bh_add_committed(struct buffer_head *bh, u8 *bits)
 	spin_lock(&jh->b_state_lock);
 	for (i = 0; jh->b_committed_data && i < bh->b_size; i++)
 		bits[i] |= jh->b_committed_data[i];
+	for (i = 0; jh->b_frozen_data && i < bh->b_size; i++)
+		bits[i] |= jh->b_frozen_data[i];
 	spin_unlock(&jh->b_state_lock);
 	jbd2_journal_put_journal_head(jh);
 }

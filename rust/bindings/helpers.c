@@ -696,6 +696,16 @@ bool vfs_mapping_folio_range(struct address_space *mapping, pgoff_t index, pgoff
 	return true;
 }
 
+/*
+ * Marks all of @folio dirty, which is locked, and about to become so in part, if somebody has pinned pages of it.
+ * For he does that when he has stored to them, but only if the folio is not dirty by then.
+ */
+void vfs_folio_dirty_pinned(struct folio *folio)
+{
+	if (folio_test_large(folio) && folio_test_uptodate(folio) && folio_maybe_dma_pinned(folio))
+		folio_mark_dirty(folio);
+}
+
 u32 vfs_mapping_see_errors(struct address_space *mapping)
 {
 	errseq_t seen = 0;

@@ -162,6 +162,7 @@ void vfs_folio_range(struct folio *folio, pgoff_t *first, pgoff_t *last);
 struct folio *vfs_vmf_folio(const struct vm_fault *vmf);
 bool vfs_mapping_folio_range(struct address_space *mapping, pgoff_t index, pgoff_t *first,
 			     pgoff_t *last, long *pins);
+void vfs_folio_dirty_pinned(struct folio *folio);
 u32 vfs_mapping_see_errors(struct address_space *mapping);
 int vfs_mapping_check_errors(struct address_space *mapping, u32 since);
 void vfs_filemap_invalidate_lock(struct address_space *mapping);

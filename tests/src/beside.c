@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * beside FILE DEVICE ROUNDS: direct writes of a page of FILE, beside pages of the same folio that somebody uses.
+ * beside FILE DEVICE ROUNDS: what is done to a page of FILE, beside pages of the same folio that somebody uses.
  *
- * others:	a direct read from DEVICE, which does one request at a time, and slowly, is under way into the page beside it, by a
+ * others:	it is written directly, while a direct read from DEVICE, which does one request at a time, and slowly, is under way into the page beside it, by a
  *		mapping. What was read must be in the file afterwards, and so must what was written.
+ * copied:	as others, but it is written through the cache.
  * own:		the page beside it is the buffer.
  *
  * Where the kernel has large folios, those of FILE must be such. Exit status 1, and lines that say why, if something is wrong.
@@ -77,8 +78,13 @@ static bool is(size_t offset, unsigned char value, const char *what)
 	return good;
 }
 
-static bool others(int device, size_t read_at, size_t write_at)
+/* What is done to a page. */
+enum change { WRITE, COPY };
+
+static bool others(int device, size_t read_at, size_t write_at, enum change change)
 {
+	static const char *const names[] = { "others", "copied" };
+	const char *name = names[change];
 	unsigned char *page = xalloc(PAGE), *before = xalloc(PAGE);
 	struct iovec iov[2] = { { before, PAGE }, { map + read_at, PAGE } };
 	struct queue *q = xalloc(sizeof(*q));
@@ -92,15 +98,23 @@ static bool others(int device, size_t read_at, size_t write_at)
 	for (int i = 0; i < 2; i++)
 		queue_submit(q, false, device, &iov[i], 1, 0, (uint64_t)i);
 	memset(page, 'W', PAGE);
-	pwrite_all(direct, page, PAGE, write_at);
+	if (change == COPY) {
+		/* Of a folio that is clean, this page alone becomes dirty. */
+		if (fsync(file))
+			die("fsync");
+		pwrite_all(file, page, PAGE, write_at);
+	} else {
+		pwrite_all(direct, page, PAGE, write_at);
+	}
 	for (int i = 0; i < 2; i++)
 		if (queue_wait(q, &tag) != PAGE)
 			die("a read failed");
-	good = is(read_at, 'R', "others") & is(write_at, 'W', "others");
+	good = is(read_at, 'R', name) & is(write_at, 'W', name);
 	/* What was written back is what was read. */
 	if (fsync(file))
 		die("fsync");
-	good &= is(read_at, 'R', "others, after fsync");
+	printf("%s", good ? "" : "before fsync\n");
+	good &= is(read_at, 'R', name);
 	free(before);
 	free(page);
 	free(q);
@@ -138,10 +152,11 @@ int main(int argc, char **argv)
 		die("mmap");
 	for (unsigned int r = 0; r < rounds && good; r++) {
 		size_t a = rnd(&state) % (FOLIO / PAGE) * PAGE, b = (a ^ PAGE);
+		unsigned int kind = r % 3;
 
 		fill(buf, '.');
 		large += is_large(a);
-		good = r % 2 ? own(a, b) : others(device, a, b);
+		good = kind == 2 ? own(a, b) : others(device, a, b, kind);
 		/* Nothing else has changed. */
 		for (size_t at = 0; at < FOLIO && good; at += PAGE)
 			if (at != a && at != b && map[at] != '.') {

@@ -103,6 +103,7 @@ impl<T: FileSystem> Tables<T> {
             } else {
                 // Until `put_folio`.
                 mem::forget(locked);
+                bindings::vfs_folio_dirty_pinned(folio);
             }
             folio
         }

@@ -706,6 +706,39 @@ void vfs_folio_dirty_pinned(struct folio *folio)
 		folio_mark_dirty(folio);
 }
 
+/* Zeroes what the folio with byte @pos has from there on, if it is in the cache. It does not become dirty. */
+void vfs_zero_folio_from(struct address_space *mapping, loff_t pos)
+{
+	struct folio *folio;
+
+	if (mapping_empty(mapping))
+		return;
+	folio = filemap_lock_folio(mapping, pos >> PAGE_SHIFT);
+	if (IS_ERR(folio))
+		return;
+	folio_wait_writeback(folio);
+	folio_zero_segment(folio, offset_in_folio(folio, pos), folio_size(folio));
+	folio_unlock(folio);
+	folio_put(folio);
+}
+
+/*
+ * As truncate_setsize(), but the folio whose last page is @last, and which has pages before @size, too, stays in
+ * the cache as a whole, with zeroes behind the end.
+ */
+void vfs_truncate_setsize_keeping(struct inode *inode, loff_t size, pgoff_t last)
+{
+	struct address_space *mapping = inode->i_mapping;
+	loff_t hole = round_up(size, PAGE_SIZE);
+
+	i_size_write(inode, size);
+	unmap_mapping_range(mapping, hole, 0, 1);
+	truncate_inode_pages(mapping, (loff_t)(last + 1) << PAGE_SHIFT);
+	/* Who has looked at the size before, and maps a page of it, has it locked. */
+	vfs_zero_folio_from(mapping, size);
+	unmap_mapping_range(mapping, hole, 0, 1);
+}
+
 u32 vfs_mapping_see_errors(struct address_space *mapping)
 {
 	errseq_t seen = 0;

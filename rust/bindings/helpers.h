@@ -163,6 +163,8 @@ struct folio *vfs_vmf_folio(const struct vm_fault *vmf);
 bool vfs_mapping_folio_range(struct address_space *mapping, pgoff_t index, pgoff_t *first,
 			     pgoff_t *last, long *pins);
 void vfs_folio_dirty_pinned(struct folio *folio);
+void vfs_zero_folio_from(struct address_space *mapping, loff_t pos);
+void vfs_truncate_setsize_keeping(struct inode *inode, loff_t size, pgoff_t last);
 u32 vfs_mapping_see_errors(struct address_space *mapping);
 int vfs_mapping_check_errors(struct address_space *mapping, u32 since);
 void vfs_filemap_invalidate_lock(struct address_space *mapping);

@@ -277,10 +277,16 @@ pub(super) fn punch(inode: &InvalidateLock<'_>, pos: u64, end: u64) -> Result {
         // Parts of two blocks at most.
         return inode.zero(pos, end.min(size));
     }
-    inode.zero(pos, (first << BLOCK_LOG2).min(size))?;
-    inode.zero(last << BLOCK_LOG2, end.min(size))?;
+    // The blocks of a folio that has to stay in the cache stay as well: it may be written back.
+    let gone = inode.without_pinned(first << BLOCK_LOG2, last << BLOCK_LOG2);
+    if gone.is_empty() {
+        return inode.zero(pos, end.min(size));
+    }
+    inode.zero(pos, gone.start.min(size))?;
+    inode.zero(gone.end, end.min(size))?;
     // What was written must still be there if the rest fails.
-    inode.drop_pages(first << BLOCK_LOG2, last << BLOCK_LOG2)?;
+    inode.drop_pages(gone.start, gone.end)?;
+    let (first, last) = (block_of(gone.start), block_of(gone.end));
     change_map(inode, |io, map, allocator, _| {
         map.remove_some(io, allocator, first, last)
     })
@@ -313,7 +319,7 @@ pub(super) fn sync_metadata(inode: &Inode, data: bool) -> Result {
 /// Before a write at `pos`: what lies between the old end of the file and there reads as zeroes.
 pub(super) fn zero_up_to(inode: &LockedInode, pos: u64) -> Result {
     let size = inode.size();
-    if pos > size && size % BLOCK_SIZE as u64 != 0 {
+    if pos > size {
         inode.zero_tail(size)?;
     }
     Ok(())

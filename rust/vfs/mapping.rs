@@ -14,7 +14,7 @@ use super::{
 };
 use crate::bindings;
 use core::{
-    ops::{Deref, RangeInclusive},
+    ops::{Deref, Range, RangeInclusive},
     ptr,
 };
 use kernel::{
@@ -85,20 +85,26 @@ impl<T: Types> Inode<T> {
         own: impl Fn(&RangeInclusive<u64>) -> usize,
     ) -> bool {
         let pages = pos >> bindings::PAGE_SHIFT..=last >> bindings::PAGE_SHIFT;
-        let pinned_at = |index| {
-            let Some((folio, _)) = self.folio_at(index) else {
-                return false;
-            };
-            if pages.contains(folio.start()) && pages.contains(folio.end()) {
-                return false;
-            }
-            // Those who can store to it without a fault, and so pin it for that, ask again when it has been written back. An error
-            // is for him to see who writes it back.
-            let _ = self.write_back(index << bindings::PAGE_SHIFT);
-            let pinned = self.folio_at(index);
-            pinned.is_some_and(|(folio, pins)| pins > own(&folio))
-        };
+        let pinned_at = |index| self.pinned_beside(&pages, index, &own).is_some();
         pinned_at(*pages.start()) || pages.start() != pages.end() && pinned_at(*pages.end())
+    }
+
+    /// The pages of the folio with page `index`, if that is one for which [`Self::is_pinned_beside`].
+    fn pinned_beside(
+        &self,
+        pages: &RangeInclusive<u64>,
+        index: u64,
+        own: impl Fn(&RangeInclusive<u64>) -> usize,
+    ) -> Option<RangeInclusive<u64>> {
+        let (folio, _) = self.folio_at(index)?;
+        if pages.contains(folio.start()) && pages.contains(folio.end()) {
+            return None;
+        }
+        // Those who can store to it without a fault, and so pin it for that, ask again when it has been written back. An error
+        // is for him to see who writes it back.
+        let _ = self.write_back(index << bindings::PAGE_SHIFT);
+        let (folio, pins) = self.folio_at(index)?;
+        (pins > own(&folio)).then_some(folio)
     }
 
     /// As [`Self::drop_clean_pages`], but leaves what cannot be dropped without pages beside those.
@@ -166,8 +172,14 @@ impl<T: CTables> LockedInode<T> {
         })
     }
 
-    /// Zeroes the part of the block that contains `size` from there on, in the page cache.
+    /// Zeroes the part of the block that contains `size` from there on, in the page cache; and what else the cache has behind
+    /// that, if it is the end of the file.
     pub(crate) fn zero_tail(&self, size: u64) -> Result {
+        if size == self.size() {
+            // A folio that was pinned when the file became shorter: who has pinned it may have stored something there since.
+            // SAFETY: Valid mapping.
+            unsafe { bindings::vfs_zero_folio_from(self.raw_mapping(), size as i64) }
+        }
         // SAFETY: Valid inode and tables.
         to_result(unsafe {
             bindings::iomap_truncate_page(
@@ -223,10 +235,36 @@ impl<T: Types> LockedInode<T> {
 pub(crate) struct InvalidateLock<'a, T: Types>(&'a LockedInode<T>, NotThreadSafe);
 
 impl<T: Types> InvalidateLock<'_, T> {
-    /// Sets the size and drops the pages beyond it.
+    /// Sets the size and drops the pages beyond it, but for those of a folio with pages before, too, of which somebody has
+    /// pinned one: of those there are zeroes. Nobody can pin one in order to store to it until the lock is released.
     pub(crate) fn truncate_pages(&self, size: u64) {
+        let first = size.div_ceil(1 << bindings::PAGE_SHIFT);
+        let kept = self.pinned_beside(&(first..=u64::MAX), first, |_| 0);
         // SAFETY: Valid inode; both locks are held, by the type invariant.
-        unsafe { bindings::truncate_setsize(self.as_raw(), size as i64) }
+        unsafe {
+            match kept {
+                Some(folio) => bindings::vfs_truncate_setsize_keeping(
+                    self.as_raw(),
+                    size as i64,
+                    *folio.end() as usize,
+                ),
+                None => bindings::truncate_setsize(self.as_raw(), size as i64),
+            }
+        }
+    }
+
+    /// Those of the bytes `pos..end`, whole pages all, that can leave the cache without pages beside them of which somebody has
+    /// pinned one. Nobody can do so in order to store to it until the lock is released.
+    pub(crate) fn without_pinned(&self, pos: u64, end: u64) -> Range<u64> {
+        let pages = pos >> bindings::PAGE_SHIFT..=(end - 1) >> bindings::PAGE_SHIFT;
+        let (mut first, mut next) = (*pages.start(), pages.end() + 1);
+        if let Some(folio) = self.pinned_beside(&pages, first, |_| 0) {
+            first = folio.end() + 1;
+        }
+        if let Some(folio) = self.pinned_beside(&pages, next - 1, |_| 0) {
+            next = *folio.start();
+        }
+        first << bindings::PAGE_SHIFT..next << bindings::PAGE_SHIFT
     }
 
     /// Writes the pages with the bytes `pos..end`, whole pages all, and drops them from the cache.

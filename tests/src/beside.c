@@ -2,9 +2,11 @@
 /*
  * beside FILE DEVICE ROUNDS: what is done to a page of FILE, beside pages of the same folio that somebody uses.
  *
- * others:	it is written directly, while a direct read from DEVICE, which does one request at a time, and slowly, is under way into the page beside it, by a
- *		mapping. What was read must be in the file afterwards, and so must what was written.
- * copied:	as others, but it is written through the cache.
+ * others:	it is written directly, while a direct read from DEVICE, which does one request at a time, and slowly, is under
+ *		way into the page beside it, by a mapping. What was read must be in the file afterwards, and so must what was
+ *		written.
+ * punched, cut, copied: as others, but the page is punched out of the file, the file ends in it for a while, or it is
+ *		written through the cache.
  * own:		the page beside it is the buffer.
  *
  * Where the kernel has large folios, those of FILE must be such. Exit status 1, and lines that say why, if something is wrong.
@@ -79,26 +81,33 @@ static bool is(size_t offset, unsigned char value, const char *what)
 }
 
 /* What is done to a page. */
-enum change { WRITE, COPY };
+enum change { WRITE, PUNCH, CUT, COPY };
 
 static bool others(int device, size_t read_at, size_t write_at, enum change change)
 {
-	static const char *const names[] = { "others", "copied" };
+	static const char *const names[] = { "others", "punched", "cut", "copied" };
 	const char *name = names[change];
-	unsigned char *page = xalloc(PAGE), *before = xalloc(PAGE);
-	struct iovec iov[2] = { { before, PAGE }, { map + read_at, PAGE } };
+	unsigned char *page = xalloc(2 * PAGE), *before = xalloc(PAGE);
+	size_t len = change == CUT ? 2 * PAGE : PAGE, end = write_at + (read_at / PAGE % 4 ? 100 : 0);
+	struct iovec iov[2] = { { before, PAGE }, { map + read_at, len } };
 	struct queue *q = xalloc(sizeof(*q));
 	uint64_t tag;
 	bool good;
 
-	memset(page, 'R', PAGE);
-	pwrite_all(device, page, PAGE, 0);
+	memset(page, 'R', len);
+	pwrite_all(device, page, len, 0);
 	queue_init(q, AIO);
 	/* Nothing is transferred before the first one is through. */
 	for (int i = 0; i < 2; i++)
 		queue_submit(q, false, device, &iov[i], 1, 0, (uint64_t)i);
 	memset(page, 'W', PAGE);
-	if (change == COPY) {
+	if (change == PUNCH) {
+		if (fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)write_at, PAGE))
+			die("fallocate");
+	} else if (change == CUT) {
+		if (ftruncate(file, (off_t)end))
+			die("ftruncate");
+	} else if (change == COPY) {
 		/* Of a folio that is clean, this page alone becomes dirty. */
 		if (fsync(file))
 			die("fsync");
@@ -107,9 +116,21 @@ static bool others(int device, size_t read_at, size_t write_at, enum change chan
 		pwrite_all(direct, page, PAGE, write_at);
 	}
 	for (int i = 0; i < 2; i++)
-		if (queue_wait(q, &tag) != PAGE)
+		if (queue_wait(q, &tag) != (ssize_t)(tag ? len : PAGE))
 			die("a read failed");
-	good = is(read_at, 'R', name) & is(write_at, 'W', name);
+	if (change == CUT && ftruncate(file, FOLIO))
+		die("ftruncate");
+	good = is(read_at, 'R', name);
+	if (change == WRITE || change == COPY)
+		good &= is(write_at, 'W', name);
+	else if (change == PUNCH)
+		good &= is(write_at, 0, name);
+	/* Nor is anything behind the end when that moves on. */
+	for (size_t at = end; change == CUT && at < write_at + PAGE && good; at++)
+		if (map[at]) {
+			printf("%s: %c is behind the end\n", name, map[at]);
+			good = false;
+		}
 	/* What was written back is what was read. */
 	if (fsync(file))
 		die("fsync");
@@ -151,14 +172,20 @@ int main(int argc, char **argv)
 	if (map == MAP_FAILED)
 		die("mmap");
 	for (unsigned int r = 0; r < rounds && good; r++) {
-		size_t a = rnd(&state) % (FOLIO / PAGE) * PAGE, b = (a ^ PAGE);
-		unsigned int kind = r % 3;
+		size_t a = rnd(&state) % (FOLIO / PAGE) * PAGE, b, end = FOLIO;
+		unsigned int kind = r % 5;
+
+		if (kind == CUT)
+			a &= ~PAGE;
+		b = a ^ PAGE;
 
 		fill(buf, '.');
 		large += is_large(a);
-		good = kind == 2 ? own(a, b) : others(device, a, b, kind);
+		if (kind == CUT)
+			end = b;
+		good = kind == 4 ? own(a, b) : others(device, a, b, kind);
 		/* Nothing else has changed. */
-		for (size_t at = 0; at < FOLIO && good; at += PAGE)
+		for (size_t at = 0; at < end && good; at += PAGE)
 			if (at != a && at != b && map[at] != '.') {
 				printf("page %zu has become %c\n", at / PAGE, map[at]);
 				good = false;

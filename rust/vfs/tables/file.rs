@@ -210,7 +210,7 @@ impl<T: FileSystem> Tables<T> {
         let done = allocate().and_then(|()| {
             // SAFETY: Valid file.
             unsafe {
-                if (*file).f_flags & bindings::VFS_O_DSYNC == 0 {
+                if (*file).f_flags & bindings::VFS_O_DSYNC == 0 && !inode.is_sync() {
                     return Ok(());
                 }
                 to_result(bindings::vfs_fsync(file, 0))

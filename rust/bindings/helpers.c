@@ -237,9 +237,9 @@ void vfs_bh_fill(struct buffer_head *bh, const void *from)
 }
 
 /*
- * Sets in the copy of a bitmap block what is set in the block as it was last committed, and, if a commit
- * is under way, as it will be then: what that transaction has allocated and the next one freed is not to
- * be had before the latter is committed.
+ * Sets in the copy of a bitmap block what is set in the block as it was last committed, and,
+ * if a commit is under way, as it will be then: what that transaction has allocated and the
+ * next one freed is not to be had before the latter is committed.
  */
 void vfs_bh_add_committed(struct buffer_head *bh, u8 *bits)
 {
@@ -674,8 +674,8 @@ struct folio *vfs_vmf_folio(const struct vm_fault *vmf)
 }
 
 /*
- * The pages of the folio that has page @index, if it is in the cache, and how many times somebody has
- * pinned one of them, which is exact for large folios.
+ * The pages of the folio that has page @index, if it is in the cache, and how many times
+ * somebody has pinned one of them, which is exact for large folios.
  */
 bool vfs_mapping_folio_range(struct address_space *mapping, pgoff_t index, pgoff_t *first,
 			     pgoff_t *last, long *pins)
@@ -697,8 +697,9 @@ bool vfs_mapping_folio_range(struct address_space *mapping, pgoff_t index, pgoff
 }
 
 /*
- * Marks all of @folio dirty, which is locked, and about to become so in part, if somebody has pinned pages of it.
- * For he does that when he has stored to them, but only if the folio is not dirty by then.
+ * Marks all of @folio dirty, which is locked, and about to become so in part, if somebody has
+ * pinned pages of it. For he does that when he has stored to them, but only if the folio is
+ * not dirty by then.
  */
 void vfs_folio_dirty_pinned(struct folio *folio)
 {
@@ -706,7 +707,10 @@ void vfs_folio_dirty_pinned(struct folio *folio)
 		folio_mark_dirty(folio);
 }
 
-/* Zeroes what the folio with byte @pos has from there on, if it is in the cache. It does not become dirty. */
+/*
+ * Zeroes what the folio with byte @pos has from there on, if it is in the cache. It does not
+ * become dirty.
+ */
 void vfs_zero_folio_from(struct address_space *mapping, loff_t pos)
 {
 	struct folio *folio;
@@ -723,8 +727,8 @@ void vfs_zero_folio_from(struct address_space *mapping, loff_t pos)
 }
 
 /*
- * As truncate_setsize(), but the folio whose last page is @last, and which has pages before @size, too, stays in
- * the cache as a whole, with zeroes behind the end.
+ * As truncate_setsize(), but the folio whose last page is @last, and which has pages before
+ * @size, too, stays in the cache as a whole, with zeroes behind the end.
  */
 void vfs_truncate_setsize_keeping(struct inode *inode, loff_t size, pgoff_t last)
 {

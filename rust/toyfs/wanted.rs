@@ -239,7 +239,7 @@ mod tests {
     #[test]
     fn all_of_the_folio_counts() -> Result {
         let wanted = wanted()?;
-        for n in 0..LOSSES as u64 {
+        for n in 0..u64::from(LOSSES) {
             // It need not be the same one each time.
             wanted.missed(INO, &(0..=63), Reader::Waits(8..=9 + 2 * n));
         }

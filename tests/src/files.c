@@ -216,7 +216,7 @@ static void cycle(void)
 		die("mount %s", dir);
 }
 
-static uint64_t free_blocks(void)
+static struct statvfs space(void)
 {
 	struct statvfs st;
 	int fd = xopen(dir, O_RDONLY | O_DIRECTORY);
@@ -224,7 +224,12 @@ static uint64_t free_blocks(void)
 	if (syncfs(fd) || fstatvfs(fd, &st))
 		die("statvfs");
 	close(fd);
-	return st.f_bfree;
+	return st;
+}
+
+static uint64_t free_blocks(void)
+{
+	return space().f_bfree;
 }
 
 /* Requests that are submitted with one system call. */
@@ -773,7 +778,7 @@ static void iopoll(int arg)
 	destroy(&f);
 }
 
-/* Leaves about `left` blocks free, without writing to them. */
+/* Leaves about `left` blocks that data can have, without writing to them. */
 static int ballast(uint64_t left)
 {
 	char *path = path_of("ballast");
@@ -781,7 +786,7 @@ static int ballast(uint64_t left)
 	uint64_t size = 0, step = 1 << 20;
 
 	while (step) {
-		uint64_t room = free_blocks();
+		uint64_t room = space().f_bavail;
 
 		if (room <= left)
 			break;

@@ -381,8 +381,8 @@ pub fn replace(
     Ok(Some(old))
 }
 
-/// The length of the longest name that [`insert`] finds room for, if it does for any.
-pub fn room(block: &[u8]) -> Result<Option<usize>, Corrupt> {
+/// The length of the longest name that [`insert`] finds room for, 0 if there is none.
+pub fn room(block: &[u8]) -> Result<usize, Corrupt> {
     let mut most = 0;
     for r in Records::new(block) {
         let r = r?;
@@ -390,8 +390,7 @@ pub fn room(block: &[u8]) -> Result<Option<usize>, Corrupt> {
         most = most.max(r.len - r.used());
     }
     // Records, and what is left of them, are multiples of 4.
-    let len = most.checked_sub(RECORD).map(|len| len.min(NAME_MAX));
-    Ok(len.filter(|&len| len > 0))
+    Ok(most.saturating_sub(RECORD).min(NAME_MAX))
 }
 
 /// Whether the block has no entry.

@@ -112,7 +112,7 @@ pub(super) fn find_entry(
 
 /// Changes the first block for which `f` returns something, and writes it.
 fn change_block<R>(
-    io: &impl BlockIo,
+    io: &Change<'_>,
     dir: &LockedInode,
     seek: Seek,
     f: impl FnMut(&mut [u8]) -> Result<Option<R>, format::Corrupt>,
@@ -121,7 +121,6 @@ fn change_block<R>(
         return Ok(None);
     };
     io.write(found.disk, 0, &found.buf)?;
-    let _nofs = NofsScope::enter();
     let mut map = dir.data().lock_map();
     map.summaries
         .note(found.index, &found.buf, block_count(dir));

@@ -55,7 +55,7 @@ pub(super) enum Seek {
 
 /// What is known of a block.
 struct Summary {
-    /// The longest name that there is room for, and 1; or 0.
+    /// The length of the longest name that there is room for, or 0.
     room: u16,
     /// The bits of all its names are set. Those of others may be.
     names: [u8; BITS as usize / 8],
@@ -74,9 +74,8 @@ impl Summary {
             true
         })
         .map_err(fail)?;
-        let room = dir::room(block).map_err(fail)?.map_or(0, |len| len + 1);
         Ok(Self {
-            room: room as u16,
+            room: dir::room(block).map_err(fail)? as u16,
             names,
         })
     }
@@ -87,7 +86,7 @@ impl Summary {
             Seek::Name(key) => key
                 .bits()
                 .all(|(byte, bit)| self.names.get(byte).is_none_or(|&b| b & bit != 0)),
-            Seek::Room(len) => usize::from(self.room) > len,
+            Seek::Room(len) => usize::from(self.room) >= len,
             Seek::Any => self.names.iter().any(|&b| b != 0),
         }
     }

@@ -77,6 +77,12 @@ void vfs_init_delayed_work(struct delayed_work *work, work_func_t fn)
 	INIT_DELAYED_WORK(work, fn);
 }
 
+/* Other work, for lockdep, than the above. */
+void vfs_init_deferred_work(struct delayed_work *work, work_func_t fn)
+{
+	INIT_DELAYED_WORK(work, fn);
+}
+
 bool vfs_queue_delayed_work(struct workqueue_struct *queue, struct delayed_work *work,
 			    unsigned int ms)
 {
@@ -111,6 +117,11 @@ bool vfs_sb_rdonly(const struct super_block *sb)
 void vfs_sb_start_intwrite(struct super_block *sb)
 {
 	sb_start_intwrite(sb);
+}
+
+bool vfs_sb_start_intwrite_trylock(struct super_block *sb)
+{
+	return sb_start_intwrite_trylock(sb);
 }
 
 void vfs_sb_end_intwrite(struct super_block *sb)

@@ -38,6 +38,7 @@ struct workqueue_struct *vfs_alloc_workqueue(const char *fs, const char *id);
 void vfs_init_work(struct work_struct *work, work_func_t fn);
 bool vfs_queue_work(struct workqueue_struct *queue, struct work_struct *work);
 void vfs_init_delayed_work(struct delayed_work *work, work_func_t fn);
+void vfs_init_deferred_work(struct delayed_work *work, work_func_t fn);
 bool vfs_queue_delayed_work(struct workqueue_struct *queue, struct delayed_work *work,
 			    unsigned int ms);
 void vfs_list_init(struct list_head *list);
@@ -48,6 +49,7 @@ void vfs_list_del_init(struct list_head *entry);
 void vfs_fc_error(struct fs_context *fc, const char *msg);
 bool vfs_sb_rdonly(const struct super_block *sb);
 void vfs_sb_start_intwrite(struct super_block *sb);
+bool vfs_sb_start_intwrite_trylock(struct super_block *sb);
 void vfs_sb_end_intwrite(struct super_block *sb);
 void vfs_sb_start_pagefault(struct super_block *sb);
 void vfs_sb_end_pagefault(struct super_block *sb);

@@ -3,9 +3,9 @@
 //! What an administrator asks of a mount: its label, to trim it, to shut it down.
 
 use super::{block::BlockIo, errors::Credits, SuperBlock, ToyFs};
-use crate::vfs::{AdminOps, NofsScope, Shutdown};
+use crate::vfs::{AdminOps, Shutdown};
 use kernel::prelude::*;
-use toyfs_format::{Superblock, BLOCK_LOG2, LABEL_LEN, SUPER_OFFSET, SUPER_SIZE};
+use toyfs_format::{Superblock, BLOCK_LOG2, BLOCK_SIZE, LABEL_LEN, SUPER_OFFSET, SUPER_SIZE};
 
 impl AdminOps for ToyFs {
     const LABEL_LEN: usize = LABEL_LEN;
@@ -35,32 +35,17 @@ impl AdminOps for ToyFs {
     }
 
     fn trim(sb: &SuperBlock, start: u64, len: u64, least: u64) -> Result<u64> {
-        let granularity = sb.device().discard_granularity().ok_or(EOPNOTSUPP)?;
+        if sb.device().discard_granularity().is_none() {
+            return Err(EOPNOTSUPP);
+        }
         // Without the journal the bitmap need not be right.
         sb.journal()?;
         let (first, count) = (start >> BLOCK_LOG2, len >> BLOCK_LOG2);
         if first >= sb.data().format.total_blocks || count == 0 {
             return Err(EINVAL);
         }
-        let end = first.saturating_add(count);
-        let least = least.max(granularity.into()).div_ceil(1 << BLOCK_LOG2);
-        let io = &sb.reader();
-        let mut trimmed = 0;
-        let mut next = first;
-        while next < end {
-            io.may_go_on()?;
-            sb.check_changeable()?;
-            let _nofs = NofsScope::enter();
-            // Held so that nobody gets the run meanwhile. What was freed, but might be found in use after a power cut, is not
-            // among what is found.
-            let mut allocator = sb.data().allocator.lock();
-            let (run, more) = allocator.free_run(io, next, end, least)?;
-            if let Some((start, len)) = run {
-                sb.device().discard(start, len)?;
-                trimmed += len;
-            }
-            next = more;
-        }
+        let least = least.div_ceil(BLOCK_SIZE as u64);
+        let trimmed = sb.discard_free(first, first.saturating_add(count), least)?;
         Ok(trimmed << BLOCK_LOG2)
     }
 

@@ -2,8 +2,8 @@
 
 //! Allocation of blocks and inodes.
 //!
-//! The bitmaps live on disk and are changed through [`BlockIo`]; in memory there is only the
-//! number of free bits of each bitmap block, so that full ones are skipped without looking.
+//! The bitmaps live on disk and are changed through [`BlockIo`]; in memory there is only the number of free bits of each bitmap
+//! block, so that full ones are skipped without looking.
 //!
 //! Bits are searched by hand, as the tools do it: `kernel::bitmap` has maps of its own in words of the machine, these are
 //! bytes of a block.
@@ -65,8 +65,8 @@ impl Span {
 }
 
 impl Bitmap {
-    /// Reads the bitmap and counts. Of its objects `first..end` are ours to hand out; the rest, and
-    /// the bits after the last object, must be set on disk.
+    /// Reads the bitmap and counts. Of its objects `first..end` are ours to hand out; the rest, and the bits after the last
+    /// object, must be set on disk.
     fn load(
         io: &impl BlockIo,
         name: &'static str,
@@ -135,8 +135,8 @@ impl Bitmap {
         Ok(())
     }
 
-    /// Takes a run of at most `max` free objects: the first one at or after `goal`, else the first
-    /// one at all. Runs do not cross a bitmap block. `ENOSPC` also if what is free must not be handed out yet.
+    /// Takes a run of at most `max` free objects: the first one at or after `goal`, else the first one at all. Runs do not cross a
+    /// bitmap block. `ENOSPC` also if what is free must not be handed out yet.
     fn alloc(&mut self, io: &impl BlockIo, goal: u64, max: u64) -> Result<(u64, u64)> {
         if max == 0 {
             return Err(ENOSPC);
@@ -293,8 +293,8 @@ impl Bitmap {
 
 /// Allocates blocks and inodes.
 ///
-/// The methods change the bitmaps through [`BlockIo`]. When one fails it has changed nothing,
-/// except that freeing a range that spans several bitmap blocks may have freed a part of it.
+/// The methods change the bitmaps through [`BlockIo`]. When one fails it has changed nothing, except that freeing a range
+/// that spans several bitmap blocks may have freed a part of it.
 ///
 /// # The reserve
 ///
@@ -341,9 +341,8 @@ impl Allocator {
         })
     }
 
-    /// Allocates a contiguous run of 1 to `max` blocks, at or soon after block `goal` if possible
-    /// (0: after the run allocated last). Returns its start and length. `ENOSPC` if there is none
-    /// beyond the reserve. None, if possible, of a window.
+    /// Allocates a contiguous run of 1 to `max` blocks, at or soon after block `goal` if possible (0: after the run allocated last).
+    /// Returns its start and length. `ENOSPC` if there is none beyond the reserve. None, if possible, of a window.
     pub(crate) fn alloc_blocks(
         &mut self,
         io: &impl BlockIo,
@@ -406,7 +405,9 @@ impl Allocator {
     /// An error is a change that ended half done: the blocks are lost until a check.
     pub(crate) fn free_blocks(&mut self, io: &impl BlockIo, start: u64, len: u64) -> Result {
         let freed = self.blocks.free(io, start, len);
-        freed.inspect_err(|&e| io.half_done("blocks cannot be freed", e))
+        freed.inspect_err(|&e| io.half_done("blocks cannot be freed", e))?;
+        io.freed(start, len);
+        Ok(())
     }
 
     /// Frees a block that held metadata, as [`Self::free_blocks`] does.
@@ -415,8 +416,7 @@ impl Allocator {
         io.revoke(block)
     }
 
-    /// Notes on disk whether an inode is an orphan: something of it is to be freed at the next mount, if the machine stops before that
-    /// is done.
+    /// Notes on disk whether an inode is an orphan: something of it is to be freed at the next mount, unless it was before.
     pub(crate) fn set_orphan(&mut self, io: &impl BlockIo, ino: u64, orphan: bool) -> Result {
         let span = Span::new(ino, ino + 1);
         let block = self.orphans.start + span.index as u64;

@@ -35,6 +35,9 @@ pub(crate) trait BlockIo {
         Err(EROFS)
     }
 
+    /// Notes that blocks have been freed.
+    fn freed(&self, _start: u64, _len: u64) {}
+
     /// Reports that something on disk is corrupt, and returns `EUCLEAN`.
     fn corrupt(&self, what: fmt::Arguments<'_>) -> Error;
 

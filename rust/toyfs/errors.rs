@@ -381,6 +381,10 @@ impl BlockIo for Change<'_> {
         self.check(self.handle.revoke(block), "freed", block)
     }
 
+    fn freed(&self, start: u64, len: u64) {
+        self.sb.note_freed(self.handle.tid(), start, len);
+    }
+
     fn corrupt(&self, what: fmt::Arguments<'_>) -> Error {
         self.sb.complain(what);
         self.sb.fail(format_args!("corrupt metadata"));

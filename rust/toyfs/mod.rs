@@ -34,6 +34,7 @@ pub(crate) mod bitmap;
 pub(crate) mod block;
 mod data;
 mod dio;
+mod discard;
 mod entries;
 mod errors;
 pub(crate) mod extent;

@@ -6,6 +6,7 @@ use super::{
     bitmap::Allocator,
     block::BlockIo,
     data::free_beyond_end,
+    discard::Freed,
     errors::{Credits, Health},
     inode::InodeData,
     options::{Options, SelfDio},
@@ -51,9 +52,14 @@ pub(crate) struct Super {
     pub(super) seed: u32,
     /// [`SelfDio`]; a remount may change it.
     selfdio: Atomic<u32>,
+    /// Whether the device is told of what is freed; a remount may change it.
+    discard: Atomic<bool>,
     /// Free blocks and inodes.
     #[pin]
     pub(super) allocator: Mutex<Allocator>,
+    /// What the device has not been told of.
+    #[pin]
+    pub(super) freed: Mutex<Freed>,
     /// Whether there was an error.
     #[pin]
     pub(super) health: Health,
@@ -91,6 +97,11 @@ impl Super {
     /// What to do about overlapping direct writes.
     pub(super) fn selfdio(&self) -> SelfDio {
         SelfDio::from_raw(self.selfdio.load(Relaxed))
+    }
+
+    /// Whether the device is to be told of what is freed.
+    pub(super) fn discards(&self) -> bool {
+        self.discard.load(Relaxed)
     }
 
     /// The counters.
@@ -165,7 +176,9 @@ fn set_unused(sb: &SuperBlock) -> Result {
     set_state(sb, sb.data().state_unused())?;
     sb.journal()?
         .quiesce()
-        .inspect_err(|e| sb.fail(format_args!("the journal could not be emptied: {e:?}")))
+        .inspect_err(|e| sb.fail(format_args!("the journal could not be emptied: {e:?}")))?;
+    sb.discard_all_freed();
+    Ok(())
 }
 
 /// Frees what was left to be freed when the machine stopped.
@@ -279,10 +292,13 @@ fn check_writable(sb: &Superblock, replaceable: bool, id: &CStr) -> Result {
     Err(EROFS)
 }
 
-/// Prints what the user should know about the strategy.
-fn warn_about(selfdio: SelfDio, id: &CStr) {
-    if selfdio == SelfDio::Retry {
+/// Prints what the user should know about the options.
+fn warn_about(options: &Options, device: &BlockDevice, id: &CStr) {
+    if options.selfdio == SelfDio::Retry {
         pr_warn!("{id}: selfdio=retry: direct writes from their own range spin until killed\n");
+    }
+    if options.discard && device.discard_granularity().is_none() {
+        pr_warn!("{id}: discard: this device does not\n");
     }
 }
 
@@ -357,7 +373,9 @@ impl SuperOps for ToyFs {
                 ),
                 format,
                 selfdio: Atomic::new(options.selfdio as u32),
+                discard: Atomic::new(options.discard),
                 allocator <- new_mutex!(allocator, "toyfs_allocator"),
+                freed <- new_mutex!(Freed::new(), "toyfs_freed"),
                 wanted <- Wanted::new(),
                 moved: AtomicTid::new(latest),
                 label <- new_mutex!(format.label, "toyfs_label"),
@@ -366,7 +384,7 @@ impl SuperOps for ToyFs {
             }),
             GFP_KERNEL,
         )?;
-        warn_about(options.selfdio, sb.id());
+        warn_about(options, sb.device(), sb.id());
         Ok(this)
     }
 
@@ -389,6 +407,7 @@ impl SuperOps for ToyFs {
             selfdio: sb.data().selfdio(),
             on_error: sb.data().health.on_error(),
             norecovery: sb.journal().is_err(),
+            discard: sb.data().discards(),
         }
     }
 
@@ -418,12 +437,17 @@ impl SuperOps for ToyFs {
                 }
             }
         }
-        if options.selfdio != sb.data().selfdio() {
-            warn_about(options.selfdio, sb.id());
+        if *options != Self::current_options(sb) {
+            warn_about(options, sb.device(), sb.id());
         }
         sb.data().selfdio.store(options.selfdio as u32, Relaxed);
+        sb.data().discard.store(options.discard, Relaxed);
         sb.data().health.set_on_error(options.on_error);
         Ok(())
+    }
+
+    fn deferred(sb: &SuperBlock) -> bool {
+        sb.discard_freed()
     }
 
     fn put_super(sb: &SuperBlock) {
@@ -488,6 +512,9 @@ impl SuperOps for ToyFs {
         let data = sb.data();
         let (selfdio, on_error) = (data.selfdio().option(), data.health.on_error().option());
         seq_print!(out, "{selfdio}{on_error}");
+        if data.discards() {
+            seq_print!(out, ",discard");
+        }
         if sb.journal().is_err() {
             seq_print!(out, ",norecovery");
         }

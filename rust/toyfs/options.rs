@@ -72,12 +72,14 @@ impl OnError {
 }
 
 /// The mount options.
-#[derive(Default)]
+#[derive(Default, PartialEq)]
 pub(crate) struct Options {
     pub(super) selfdio: SelfDio,
     pub(super) on_error: OnError,
     /// The journal is not replayed, and not used.
     pub(super) norecovery: bool,
+    /// The device is told of blocks that were freed.
+    pub(super) discard: bool,
 }
 
 impl vfs::Options for Options {
@@ -99,6 +101,8 @@ impl vfs::Options for Options {
                     _ => return Err(c"toyfs: errors= wants one of remount-ro, panic"),
                 }
             }
+            b"discard" => self.discard = true,
+            b"nodiscard" => self.discard = false,
             b"norecovery" => self.norecovery = true,
             // mount(8) hands back what it finds in /proc/mounts.
             b"emergency_ro" | b"shutdown" => {}

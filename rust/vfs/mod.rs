@@ -6,7 +6,7 @@
 //! A file for each object of the kernel's, each of which uses only those before it in this list:
 //!
 //! - `errno`, `types`, `task`, `message`, `debugfs`, `lockdep`: what others are made with.
-//! - `block_device`, `work_queue`, `ioend`, `fs_type`, `super_block`, `journal`.
+//! - `block_device`, `work_queue`, `deferred`, `ioend`, `fs_type`, `super_block`, `journal`.
 //! - `inode`, `inode_lock`, `new_inode`, `directory`, `xattr`.
 //! - `iov_iter`, `file`, `iomap`, `mapping`, `fault`, `pinned`, `dio`.
 //! - `operations`: what a file system implements, on one marker type.
@@ -21,6 +21,7 @@
 mod access;
 mod block_device;
 mod debugfs;
+mod deferred;
 mod dio;
 mod directory;
 mod errno;

@@ -86,7 +86,11 @@ pub(crate) trait SuperOps: Types {
         forced: bool,
     ) -> Result;
 
-    /// Ends a mount: the last chance to write. All inodes are gone.
+    /// What [`SuperBlock::defer`] has asked for. Returns whether it is to be called again, a little later. Not while the mount is
+    /// frozen, nor once it has ended.
+    fn deferred(sb: &SuperBlock<Self>) -> bool;
+
+    /// Ends a mount: the last chance to write. All inodes are gone. [`Self::deferred`] may be called meanwhile.
     fn put_super(sb: &SuperBlock<Self>);
 
     /// Fails if nothing may be changed any more. Asked before every operation that changes something: the VFS

@@ -5,7 +5,7 @@
 //! C header: `include/linux/fs.h`.
 
 use super::{
-    block_device::BlockDevice, debugfs::Dir, fs_type::FsStatics, types::Types,
+    block_device::BlockDevice, debugfs::Dir, deferred::Deferred, fs_type::FsStatics, types::Types,
     work_queue::WorkQueue,
 };
 use crate::bindings;
@@ -14,6 +14,7 @@ use kernel::{
     error::{to_result, Result},
     prelude::*,
     str::CStr,
+    time::Msecs,
     types::Opaque,
 };
 
@@ -32,6 +33,8 @@ pub(crate) struct StatFs {
 pub(super) struct SuperBox<T: Types> {
     /// For what I/O completions leave to be done. The first to be dropped: what it does may need the data.
     pub(super) queue: WorkQueue,
+    /// [`SuperOps::deferred`](super::SuperOps::deferred). It was initialised, and is stopped before any of this is dropped.
+    pub(super) deferred: Deferred,
     pub(super) data: Pin<KBox<T::Super>>,
 }
 
@@ -72,6 +75,13 @@ impl<T: Types> SuperBlock<T> {
 
     pub(super) fn work_queue(&self) -> &WorkQueue {
         &self.contents().queue
+    }
+
+    /// Has [`SuperOps::deferred`](super::SuperOps::deferred) called `ms` milliseconds from now, or before, if that was asked for.
+    pub(crate) fn defer(&self, ms: Msecs) {
+        let contents = self.contents();
+        // SAFETY: By the type invariants; see `SuperBox`.
+        unsafe { contents.deferred.ask(&contents.queue, ms) }
     }
 
     /// The device that the file system is on.

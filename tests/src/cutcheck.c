@@ -958,6 +958,7 @@ int main(int argc, char **argv)
 {
 	unsigned long random_cuts = 0, share = 0, shares = 1, chosen = 0, cuts = 0, bad = 0;
 	uint64_t seed = 1, random, stream = 0;
+	size_t discards = 0;
 	bool keep = false;
 	uint32_t first_op = 0;
 	long only = -1;
@@ -1094,10 +1095,12 @@ int main(int argc, char **argv)
 	 * The same operations need not become the same writes; then a cut of the same number is
 	 * another one.
 	 */
-	for (size_t n = 0; n < writes.n; n++)
+	for (size_t n = 0; n < writes.n; n++) {
+		discards += !!(writes.v[n].flags & DISCARD);
 		stream = mix(stream * 31 + writes.v[n].off + (writes.v[n].len << 40) +
 			     writes.v[n].flags);
-	printf("%lu cuts in %zu writes, %lu of them bad, stream %08x, log ends at %llu\n", cuts,
-	       writes.n, bad, (uint32_t)stream, (unsigned long long)log_end);
+	}
+	printf("%lu cuts in %zu writes, %lu of them bad, %zu discards, stream %08x, log ends at %llu\n",
+	       cuts, writes.n, bad, discards, (uint32_t)stream, (unsigned long long)log_end);
 	return violations ? 1 : 0;
 }

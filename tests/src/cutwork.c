@@ -445,6 +445,29 @@ static void c_names(void)
 	do_fsync(here);
 }
 
+/*
+ * For the mount option discard: what is freed for good while it is given to others, and what is not
+ * yet. It takes seconds until the device is told; not in what is run as all.
+ */
+static void c_discards(void)
+{
+	char path[NAME_MAX_ + 16];
+
+	do_fsync(made("discards/kept", 8 * PAGE, 'd'));
+	for (int i = 0; i < 2; i++) {
+		snprintf(path, sizeof(path), "discards/%d", i);
+		do_fsync(made(path, 32 * PAGE, i ? 'b' : 'd'));
+		do_unlink(path, false);
+		do_fsync(here);
+		snprintf(path, sizeof(path), "discards/again%d", i);
+		do_fsync(made(path, 12 * PAGE, 'd'));
+		sleep(3);
+		do_unlink(path, false);
+		sleep(3);
+		do_fsync(here);
+	}
+}
+
 /* Nothing is promised; not in what is run as all. */
 static void c_nothing(void)
 {
@@ -459,7 +482,7 @@ static const struct {
 	{ "newdir", c_newdir }, { "given", c_given }, { "over", c_over },
 	{ "orphan", c_orphan }, { "links", c_links }, { "dsync", c_dsync },
 	{ "extend", c_extend }, { "names", c_names },
-	{ "nothing", c_nothing },
+	{ "discards", c_discards }, { "nothing", c_nothing },
 };
 
 static void run_case(const char *name)
@@ -467,7 +490,8 @@ static void run_case(const char *name)
 	bool all = !strcmp(name, "all"), found = false;
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
-		if (all ? cases[i].run == c_nothing : strcmp(name, cases[i].name))
+		if (all ? cases[i].run == c_nothing || cases[i].run == c_discards :
+			  strcmp(name, cases[i].name))
 			continue;
 		found = true;
 		fprintf(record, "%u case %s\n", op, cases[i].name);

@@ -8,13 +8,14 @@ use super::{export, super_block, xattr};
 use crate::{
     bindings,
     vfs::{
+        deferred::Deferred,
         errno::to_int,
         operations::{FileSystem, Options},
         super_block::{LockedSuper, PendingSuper, SuperBlock, SuperBox},
         work_queue::WorkQueue,
     },
 };
-use core::{marker::PhantomData, mem};
+use core::{marker::PhantomData, mem, ptr};
 use kernel::{error::Result, prelude::*, str::CStr};
 
 /// The table of mounting `T`.
@@ -152,11 +153,18 @@ impl<T: FileSystem> Tables<T> {
             let pending = unsafe { PendingSuper::<T>::from_raw(sb) };
             let queue = WorkQueue::new(T::NAME, pending.id())?;
             let data = T::fill_super(&pending, options)?;
-            let contents = KBox::new(SuperBox::<T> { queue, data }, GFP_KERNEL)?;
+            let contents = SuperBox::<T> {
+                queue,
+                deferred: Deferred::new(),
+                data,
+            };
+            let contents = KBox::into_raw(KBox::new(contents, GFP_KERNEL)?);
             // SAFETY: The super block is being set up by this task alone. The box is freed by
-            // `kill_sb`, which is called even if this function fails from here on.
+            // `kill_sb`, which is called even if this function fails from here on, and does not move until then.
             unsafe {
-                (*sb).s_fs_info = KBox::into_raw(contents).cast();
+                let deferred = ptr::addr_of_mut!((*contents).deferred);
+                Deferred::init(deferred, sb, super_block::Tables::<T>::deferred);
+                (*sb).s_fs_info = contents.cast();
                 (*sb).s_op = &super_block::Tables::<T>::SUPER_OPS;
                 (*sb).s_export_op = &export::Tables::<T>::EXPORT_OPS;
                 (*sb).s_xattr = xattr::Tables::<T>::HANDLERS.as_ptr();
@@ -188,6 +196,7 @@ impl<T: FileSystem> Tables<T> {
             let contents = (*sb).s_fs_info.cast::<SuperBox<T>>();
             bindings::generic_shutdown_super(sb);
             if !contents.is_null() {
+                (*contents).deferred.stop();
                 drop(KBox::from_raw(contents));
             }
             if !(*sb).s_bdev.is_null() {

@@ -8,6 +8,7 @@ use super::writeback;
 use crate::{
     bindings,
     vfs::{
+        deferred::Deferred,
         errno::to_int,
         fs_type::FsStatics,
         inode::{Inode, InodeBox},
@@ -139,6 +140,22 @@ impl<T: FileSystem> Tables<T> {
                 bindings::vfs_sb_end_intwrite((*inode).i_sb);
             }
             bindings::clear_inode(inode);
+        }
+    }
+
+    /// The work of [`Deferred`].
+    ///
+    /// # Safety
+    ///
+    /// To be called by the work queue, with that of a mount of `T`.
+    pub(in crate::vfs) unsafe extern "C" fn deferred(work: *mut bindings::work_struct) {
+        // SAFETY: The mount was set up, and `kill_sb` waits for this to return.
+        unsafe {
+            Deferred::run(
+                work,
+                |sb| SuperBlock::<T>::from_raw(sb).work_queue(),
+                |sb| T::deferred(SuperBlock::<T>::from_raw(sb)),
+            )
         }
     }
 

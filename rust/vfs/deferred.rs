@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a mount has to do some time later, once for any number of reasons.
+//!
+//! C headers: `include/linux/workqueue.h`, `include/linux/fs.h`.
+
+use super::work_queue::WorkQueue;
+use crate::bindings;
+use core::{mem::offset_of, ptr};
+use kernel::{time::Msecs, types::Opaque};
+
+/// How long it waits when it cannot be done, or is not at its end.
+const AGAIN_MS: Msecs = 1000;
+
+/// The work of one mount.
+///
+/// # Invariants
+///
+/// Once [`Self::init`] was called, `work` is initialised, and `sb` is the super block that this is a part of.
+pub(super) struct Deferred {
+    work: Opaque<bindings::delayed_work>,
+    sb: *mut bindings::super_block,
+}
+
+// SAFETY: Work is queued by any number of tasks at once; the pointer is only handed on.
+unsafe impl Send for Deferred {}
+// SAFETY: As above.
+unsafe impl Sync for Deferred {}
+
+impl Deferred {
+    /// One that waits for [`Self::init`].
+    pub(super) const fn new() -> Self {
+        Self {
+            work: Opaque::uninit(),
+            sb: ptr::null_mut(),
+        }
+    }
+
+    /// Initialises that of the mount `sb`, whose work is `run`.
+    ///
+    /// # Safety
+    ///
+    /// `this` must be valid for writing, and must not move from now on; `sb` must live longer. `run` must expect its `work`.
+    pub(super) unsafe fn init(
+        this: *mut Self,
+        sb: *mut bindings::super_block,
+        run: unsafe extern "C" fn(*mut bindings::work_struct),
+    ) {
+        // SAFETY: By the caller's promise.
+        unsafe {
+            (*this).sb = sb;
+            bindings::vfs_init_deferred_work((*this).work.get(), Some(run));
+        }
+    }
+
+    /// Has the work done `ms` milliseconds from now, unless it is going to be done anyway.
+    ///
+    /// # Safety
+    ///
+    /// [`Self::init`] was called; [`Self::stop`] will be, before `self` and `queue` are dropped.
+    pub(super) unsafe fn ask(&self, queue: &WorkQueue, ms: Msecs) {
+        // SAFETY: By the caller's promise.
+        unsafe { queue.enqueue_later(self.work.get(), ms) };
+    }
+
+    /// Does the work, which is `f`, with the mount that it belongs to, and again a little later if `f` says so. While the mount is
+    /// frozen it waits.
+    ///
+    /// # Safety
+    ///
+    /// To be called from the work of a [`Deferred`], with that work. `queue` must return the queue of the mount that it is given.
+    pub(super) unsafe fn run<'a>(
+        work: *mut bindings::work_struct,
+        queue: impl FnOnce(*mut bindings::super_block) -> &'a WorkQueue,
+        f: impl FnOnce(*mut bindings::super_block) -> bool,
+    ) {
+        let delayed = work.wrapping_byte_sub(offset_of!(bindings::delayed_work, work));
+        let this = delayed.wrapping_byte_sub(offset_of!(Self, work));
+        // SAFETY: By the type invariants; whoever ends the mount waits for the work to return.
+        unsafe {
+            let this = &*this.cast::<Self>();
+            let mut again = true;
+            if bindings::vfs_sb_start_intwrite_trylock(this.sb) {
+                again = f(this.sb);
+                bindings::vfs_sb_end_intwrite(this.sb);
+            }
+            if again {
+                this.ask(queue(this.sb), AGAIN_MS);
+            }
+        }
+    }
+
+    /// Waits until the work has returned if it has begun, and sees to it that it does not begin otherwise.
+    ///
+    /// # Safety
+    ///
+    /// [`Self::init`] was called. Nobody asks for it any more.
+    pub(super) unsafe fn stop(&self) {
+        // SAFETY: By the caller's promise.
+        unsafe { bindings::cancel_delayed_work_sync(self.work.get()) };
+    }
+}

@@ -176,8 +176,9 @@ impl AttrOps for ToyFs {
         if name.len() > xattr::NAME_MAX {
             return Err(ERANGE);
         }
-        if value.is_some_and(|value| value.len() > xattr::VALUE_MAX) {
-            return Err(ENOSPC);
+        // Not even if there is no other.
+        if value.is_some_and(|value| name.len().max(1) + value.len() > xattr::VALUE_MAX + 1) {
+            return Err(E2BIG);
         }
         if value.is_none() && permissions.is_none() && !inode.data().has_xattrs.load(Relaxed) {
             return Err(ENODATA);

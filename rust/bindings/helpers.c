@@ -248,6 +248,38 @@ void vfs_bh_fill(struct buffer_head *bh, const void *from)
 }
 
 /*
+ * jbd2 writes a block that begins with its magic number with a 0 in its place, and puts that into
+ * the copies that it keeps as well. Whether the block has begun so, since it has such copies.
+ */
+#define BH_VfsMagic BH_JBDPrivateStart
+BUFFER_FNS(VfsMagic, vfs_magic)
+
+static const __be32 vfs_magic = cpu_to_be32(JBD2_MAGIC_NUMBER);
+
+void vfs_bh_note_magic(struct buffer_head *bh)
+{
+	if (!memcmp(bh->b_data, &vfs_magic, sizeof(vfs_magic)))
+		set_buffer_vfs_magic(bh);
+}
+
+static void vfs_add_bits(u8 *bits, const void *from, size_t len)
+{
+	size_t i;
+
+	for (i = 0; i < len; i++)
+		bits[i] |= ((const u8 *)from)[i];
+}
+
+static void vfs_bh_add_copy(const struct buffer_head *bh, u8 *bits, const char *copy)
+{
+	if (!copy)
+		return;
+	vfs_add_bits(bits, copy, bh->b_size);
+	if (buffer_vfs_magic(bh) && !memchr_inv(copy, 0, sizeof(vfs_magic)))
+		vfs_add_bits(bits, &vfs_magic, sizeof(vfs_magic));
+}
+
+/*
  * Sets in the copy of a bitmap block what is set in the block as it was last committed, and,
  * if a commit is under way, as it will be then: what that transaction has allocated and the
  * next one freed is not to be had before the latter is committed.
@@ -255,15 +287,12 @@ void vfs_bh_fill(struct buffer_head *bh, const void *from)
 void vfs_bh_add_committed(struct buffer_head *bh, u8 *bits)
 {
 	struct journal_head *jh = jbd2_journal_grab_journal_head(bh);
-	size_t i;
 
 	if (!jh)
 		return;
 	spin_lock(&jh->b_state_lock);
-	for (i = 0; jh->b_committed_data && i < bh->b_size; i++)
-		bits[i] |= jh->b_committed_data[i];
-	for (i = 0; jh->b_frozen_data && i < bh->b_size; i++)
-		bits[i] |= jh->b_frozen_data[i];
+	vfs_bh_add_copy(bh, bits, jh->b_committed_data);
+	vfs_bh_add_copy(bh, bits, jh->b_frozen_data);
 	spin_unlock(&jh->b_state_lock);
 	jbd2_journal_put_journal_head(jh);
 }

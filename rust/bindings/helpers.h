@@ -74,6 +74,7 @@ int vfs_bh_read(struct buffer_head *bh);
 void vfs_bh_copy_out(const struct buffer_head *bh, size_t offset, void *to, size_t len);
 void vfs_bh_copy_in(struct buffer_head *bh, size_t offset, const void *from, size_t len);
 void vfs_bh_fill(struct buffer_head *bh, const void *from);
+void vfs_bh_note_magic(struct buffer_head *bh);
 void vfs_bh_add_committed(struct buffer_head *bh, u8 *bits);
 
 /* jbd2 */

@@ -95,6 +95,12 @@ impl Buffer {
         unsafe { bindings::vfs_bh_fill(self.as_raw(), from.as_ptr().cast()) }
     }
 
+    /// For [`Self::add_committed`]: to be called after each change.
+    pub(super) fn note_magic(&self) {
+        // SAFETY: Valid buffer.
+        unsafe { bindings::vfs_bh_note_magic(self.as_raw()) }
+    }
+
     /// Sets the bits in `bits` that were set when the block was committed to a journal last.
     pub(super) fn add_committed(&self, bits: &mut [u8; BLOCK_SIZE]) {
         // SAFETY: The buffer has this size.

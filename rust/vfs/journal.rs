@@ -411,6 +411,7 @@ impl Handle<'_> {
             bindings::jbd2_journal_get_undo_access(self.as_raw(), buffer.as_raw())
         })?;
         buffer.copy_in(offset, data);
+        buffer.note_magic();
         self.dirty(&buffer)
     }
 

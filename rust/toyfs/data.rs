@@ -310,6 +310,10 @@ pub(super) fn sync_metadata(inode: &Inode, data: bool) -> Result {
     // Somebody else may have been told of an error that concerns this inode.
     let sb = inode.super_block();
     sb.check_lost()?;
+    if InodeData::lacks_size(inode) {
+        // What is stored behind the end on disk is not there without it.
+        inode.mark_dirty();
+    }
     if inode.is_dirty(data) {
         inode.sync()?;
     }
@@ -331,11 +335,7 @@ pub(super) fn buffered_write(
     iocb: &mut Kiocb<'_, ToyFs>,
     from: &mut IovIter<'_>,
 ) -> Result<usize> {
-    let size = inode.size();
     let written = inode.buffered_write(iocb, from);
-    if inode.size() != size {
-        inode.mark_dirty();
-    }
     if !from.is_empty() {
         // It ended early, perhaps with blocks for the rest.
         free_unused(inode);
@@ -380,6 +380,12 @@ impl MappingOps for ToyFs {
 
     fn enter_folio(inode: &Inode) -> Result {
         Hold::take(inode, State::Add)?.keep_for_copy(inode)
+    }
+
+    fn copied(inode: &Inode) {
+        if InodeData::lacks_size(inode) {
+            inode.mark_dirty();
+        }
     }
 
     fn leave_folio(inode: &Inode) {

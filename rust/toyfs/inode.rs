@@ -50,6 +50,8 @@ pub(crate) struct InodeData {
     changed: AtomicTid,
     /// The last one that has changed what is needed to find its data: map, size, and names.
     moved: AtomicTid,
+    /// The size on disk. Changed with the map.
+    stored_size: Atomic<u64>,
     /// Writes in flight that end behind the end of the file.
     extending: Atomic<u32>,
     /// When somebody has taken `add_lock` in `Block`.
@@ -80,8 +82,6 @@ pub(crate) struct Map {
     pub(super) validated: u64,
     /// Of a large directory: what is in which block.
     pub(super) summaries: Summaries,
-    /// The size on disk.
-    stored_size: u64,
 }
 
 /// Who asks for an inode.
@@ -143,13 +143,13 @@ impl InodeData {
                     parent: 0,
                     validated: 0,
                     summaries: Summaries::new(),
-                    stored_size: 0,
                 },
                 "toyfs_map"
             ),
             published: Published::new(),
             changed: AtomicTid::new(Tid::NONE),
             moved: AtomicTid::new(Tid::NONE),
+            stored_size: Atomic::new(0),
             extending: Atomic::new(0),
             blocked: LastTime::never(),
             flags: Atomic::new(0),
@@ -199,12 +199,17 @@ impl InodeData {
     /// blocks is then found after a power cut.
     pub(super) fn is_durable(inode: &Inode) -> bool {
         // In this order: who writes it back notes the transaction before it is clean.
-        if inode.is_dirty(true) {
+        if inode.is_dirty(true) || Self::lacks_size(inode) {
             return false;
         }
         let last = Self::last_change(inode, true);
         let journal = inode.super_block().journal();
         journal.is_ok_and(|journal| journal.is_committed(last))
+    }
+
+    /// Whether the file is longer than on disk, which whoever made it so may be about to say by making the inode dirty.
+    pub(super) fn lacks_size(inode: &Inode) -> bool {
+        inode.data().stored_size.load(Acquire) < inode.size()
     }
 
     /// Notes that a name that leads to the inode is changed, if it is a directory to all that is in it.
@@ -309,7 +314,7 @@ impl InodeData {
             map.extents = extents;
             map.btime = disk.btime;
             map.parent = disk.parent;
-            map.stored_size = disk.size;
+            new.data().stored_size.store(disk.size, Relaxed);
         }
         if let Ok(journal) = sb.journal() {
             // It may have left memory with a change that is not on disk yet.
@@ -430,13 +435,13 @@ impl InodeData {
         };
         let own = inode.data();
         // Before the map is published: who sees that sees this.
-        if map.extents.is_unpublished() || size != map.stored_size {
+        if map.extents.is_unpublished() || size != own.stored_size.load(Relaxed) {
             own.moved.store(io.tid());
         }
         own.changed.store(io.tid());
         map.extents.store(io, &data.format, &mut disk)?;
         io.write(block, offset, &disk.encode(data.seed))?;
-        map.stored_size = size;
+        own.stored_size.store(size, Release);
         Ok(())
     }
 

@@ -122,10 +122,12 @@ impl<T: FileSystem> Tables<T> {
     ) {
         // SAFETY: The folio is the locked and referenced one of `get_folio`.
         unsafe {
+            let inode = Inode::<T>::from_raw(inode);
+            T::copied(inode);
             bindings::folio_unlock(folio);
             bindings::vfs_folio_put(folio);
             FolioLocked::end_forgotten();
-            T::leave_folio(Inode::<T>::from_raw(inode));
+            T::leave_folio(inode);
         }
     }
 

@@ -6,18 +6,19 @@
 //! power cut would bring it back. What has been allocated again meanwhile is not free, and left alone; what is free cannot
 //! be allocated while the device is told, since the allocator is held.
 //!
-//! It is no promise: what there was no memory to note, and what is noted when the power is cut, is left to `fstrim(8)`.
+//! It is no promise: what there was no memory to note, or is too much at once, and what is noted when the power is cut, is left to
+//! `fstrim(8)`.
 
 use super::{block::BlockIo, SuperBlock};
 use crate::vfs::{NofsScope, Tid};
 use core::mem;
-use kernel::{prelude::*, time::Msecs};
+use kernel::{alloc::flags::GFP_NOWAIT, prelude::*, sync::atomic::Relaxed, time::Msecs};
 use toyfs_format::BLOCK_SIZE;
 
 /// How long after something was freed the device is told first.
 const DELAY_MS: Msecs = 1000;
 
-/// So many runs are noted at once: a megabyte of them.
+/// So many runs are noted at once, and wait at once: a megabyte of them.
 const MOST: usize = 1 << 16;
 
 /// Blocks that were freed.
@@ -81,6 +82,36 @@ impl Freed {
         }
         ripe
     }
+
+    /// Gives some of that back, because of which less is taken the next time.
+    fn put_back(&mut self, runs: &[Run]) {
+        for run in runs {
+            if self.waiting.len() < MOST {
+                let _ = self.waiting.push(*run, GFP_NOWAIT);
+            }
+        }
+    }
+}
+
+/// Puts runs that lie side by side together, in order. Returns how many they are then.
+fn merge(runs: &mut [Run]) -> usize {
+    runs.sort_unstable_by_key(|run| run.start);
+    let mut merged = 0usize;
+    for i in 0..runs.len() {
+        let Some(run) = runs.get(i).copied() else {
+            break;
+        };
+        match merged.checked_sub(1).and_then(|last| runs.get_mut(last)) {
+            Some(last) if last.end >= run.start => last.end = last.end.max(run.end),
+            _ => {
+                if let Some(to) = runs.get_mut(merged) {
+                    *to = run;
+                }
+                merged += 1;
+            }
+        }
+    }
+    merged
 }
 
 impl SuperBlock {
@@ -107,6 +138,8 @@ impl SuperBlock {
             // among what is found.
             let mut allocator = self.data().allocator.lock();
             let (run, more) = allocator.free_run(io, next, end, least)?;
+            // What an aborted journal had not committed is free here, and not on disk.
+            self.check_changeable()?;
             if let Some((start, len)) = run {
                 self.device().discard(start, len)?;
                 told += len;
@@ -116,40 +149,67 @@ impl SuperBlock {
         Ok(told)
     }
 
-    fn discard_runs(&self, runs: &[Run]) {
-        for run in runs {
-            if let Err(e) = self.discard_free(run.start, run.end, 1) {
+    /// Tells the device of runs, and what is free around them in its own units. `may_go_on` is asked before each of them.
+    /// Returns those that it has not been told of.
+    fn discard_runs<'a, U>(
+        &self,
+        runs: &'a mut [Run],
+        may_go_on: impl Fn() -> Option<U>,
+    ) -> &'a [Run] {
+        let granularity = self.device().discard_granularity().unwrap_or(1);
+        let unit = u64::from(granularity).div_ceil(BLOCK_SIZE as u64).max(1);
+        let merged = merge(runs);
+        let runs = runs.get(..merged).unwrap_or(&[]);
+        for (i, run) in runs.iter().enumerate() {
+            let Some(_going_on) = may_go_on() else {
+                return runs.get(i..).unwrap_or(&[]);
+            };
+            let (start, end) = (run.start / unit * unit, run.end.next_multiple_of(unit));
+            if let Err(e) = self.discard_free(start, end, 1) {
                 if !self.has_failed() {
                     self.complain(format_args!("free blocks could not be discarded: {e:?}"));
                 }
-                return;
+                break;
             }
         }
+        &[]
     }
 
-    /// Tells the device of what is free for good. Returns whether there is more, which is not committed.
+    /// Tells the device of what is free for good. Returns whether there is more, which is not committed, or has to wait because the
+    /// mount is being frozen.
     pub(super) fn discard_freed(&self) -> bool {
         let Ok(journal) = self.journal() else {
             return false;
         };
-        if self.has_failed() {
+        // When it can be written to again, something asks again.
+        if self.has_failed() || self.is_read_only() {
             return false;
         }
-        let (runs, more) = {
-            let mut freed = self.data().freed.lock();
-            let runs = freed.take(|tid| journal.is_committed(tid));
-            (runs, !freed.is_empty())
-        };
-        self.discard_runs(&runs);
-        more
+        let mut runs = self
+            .data()
+            .freed
+            .lock()
+            .take(|tid| journal.is_committed(tid));
+        let rest = self.discard_runs(&mut runs, || self.unfrozen());
+        let mut freed = self.data().freed.lock();
+        freed.put_back(rest);
+        !freed.is_empty()
     }
 
     /// As [`Self::discard_freed`], when everything is committed and nobody changes anything.
     pub(super) fn discard_all_freed(&self) {
         // What was freed last, and before.
         for _ in 0..2 {
-            let runs = self.data().freed.lock().take(|_| true);
-            self.discard_runs(&runs);
+            let mut runs = self.data().freed.lock().take(|_| true);
+            self.discard_runs(&mut runs, || Some(()));
+        }
+    }
+
+    /// Whether the device is to be told, from now on.
+    pub(super) fn set_discards(&self, discards: bool) {
+        self.data().discard.store(discards, Relaxed);
+        if !discards {
+            *self.data().freed.lock() = Freed::new();
         }
     }
 }
@@ -177,6 +237,19 @@ mod tests {
     }
 
     #[test]
+    fn order_does_not_matter() {
+        let mut runs = [(7, 8), (1, 2), (2, 4), (9, 12), (10, 11), (3, 5)];
+        let mut runs = runs.each_mut().map(|(start, end)| Run {
+            start: *start,
+            end: *end,
+        });
+        let merged = merge(&mut runs);
+        let runs = runs.iter().take(merged).map(|run| (run.start, run.end));
+        assert!(runs.eq([(1, 5), (7, 8), (9, 12)]));
+        assert_eq!(merge(&mut []), 0);
+    }
+
+    #[test]
     fn what_is_not_committed_waits() {
         let mut freed = Freed::new();
         freed.note(Tid::NONE, 1, 1);
@@ -188,6 +261,9 @@ mod tests {
         assert!(runs(&mut freed, false).is_empty());
         let last = runs(&mut freed, true);
         assert_eq!(last.first().copied(), Some(Run { start: 2, end: 3 }));
+        freed.put_back(&last);
+        assert!(!freed.is_empty());
+        assert_eq!(runs(&mut freed, true).len(), 1);
         assert!(freed.is_empty());
     }
 

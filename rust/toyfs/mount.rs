@@ -53,7 +53,7 @@ pub(crate) struct Super {
     /// [`SelfDio`]; a remount may change it.
     selfdio: Atomic<u32>,
     /// Whether the device is told of what is freed; a remount may change it.
-    discard: Atomic<bool>,
+    pub(super) discard: Atomic<bool>,
     /// Free blocks and inodes.
     #[pin]
     pub(super) allocator: Mutex<Allocator>,
@@ -441,7 +441,7 @@ impl SuperOps for ToyFs {
             warn_about(options, sb.device(), sb.id());
         }
         sb.data().selfdio.store(options.selfdio as u32, Relaxed);
-        sb.data().discard.store(options.discard, Relaxed);
+        sb.set_discards(options.discard);
         sb.data().health.set_on_error(options.on_error);
         Ok(())
     }

@@ -2,14 +2,14 @@
 
 //! What a mount has to do some time later, once for any number of reasons.
 //!
-//! C headers: `include/linux/workqueue.h`, `include/linux/fs.h`.
+//! C header: `include/linux/workqueue.h`.
 
 use super::work_queue::WorkQueue;
 use crate::bindings;
 use core::{mem::offset_of, ptr};
 use kernel::{time::Msecs, types::Opaque};
 
-/// How long it waits when it cannot be done, or is not at its end.
+/// How long it waits when it is not at its end.
 const AGAIN_MS: Msecs = 1000;
 
 /// The work of one mount.
@@ -63,8 +63,7 @@ impl Deferred {
         unsafe { queue.enqueue_later(self.work.get(), ms) };
     }
 
-    /// Does the work, which is `f`, with the mount that it belongs to, and again a little later if `f` says so. While the mount is
-    /// frozen it waits.
+    /// Does the work, which is `f`, with the mount that it belongs to, and again a little later if `f` says so.
     ///
     /// # Safety
     ///
@@ -79,12 +78,7 @@ impl Deferred {
         // SAFETY: By the type invariants; whoever ends the mount waits for the work to return.
         unsafe {
             let this = &*this.cast::<Self>();
-            let mut again = true;
-            if bindings::vfs_sb_start_intwrite_trylock(this.sb) {
-                again = f(this.sb);
-                bindings::vfs_sb_end_intwrite(this.sb);
-            }
-            if again {
+            if f(this.sb) {
                 this.ask(queue(this.sb), AGAIN_MS);
             }
         }

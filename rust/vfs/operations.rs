@@ -86,8 +86,8 @@ pub(crate) trait SuperOps: Types {
         forced: bool,
     ) -> Result;
 
-    /// What [`SuperBlock::defer`] has asked for. Returns whether it is to be called again, a little later. Not while the mount is
-    /// frozen, nor once it has ended.
+    /// What [`SuperBlock::defer`] has asked for. Returns whether it is to be called again, a little later. The mount may be frozen, or
+    /// read-only; it has not ended.
     fn deferred(sb: &SuperBlock<Self>) -> bool;
 
     /// Ends a mount: the last chance to write. All inodes are gone. [`Self::deferred`] may be called meanwhile.
@@ -353,4 +353,8 @@ pub(crate) trait MappingOps: Types {
 
     /// After the folio was unlocked.
     fn leave_folio(inode: &Inode<Self>);
+
+    /// Something was copied into a folio, which is still locked, and the file may have become longer. Who writes the folio back must find
+    /// that the inode has to be written, too.
+    fn copied(inode: &Inode<Self>);
 }

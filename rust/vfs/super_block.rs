@@ -15,7 +15,7 @@ use kernel::{
     prelude::*,
     str::CStr,
     time::Msecs,
-    types::Opaque,
+    types::{NotThreadSafe, Opaque},
 };
 
 /// Figures of `statfs(2)`, in blocks and inodes.
@@ -106,10 +106,35 @@ impl<T: Types> SuperBlock<T> {
         to_result(unsafe { bindings::bdev_thaw(self.device().as_raw()) })
     }
 
+    /// Keeps the mount from being frozen; `None` if it is, or somebody wants it to be.
+    ///
+    /// Wraps `sb_start_intwrite_trylock()`.
+    pub(crate) fn unfrozen(&self) -> Option<Unfrozen<'_, T>> {
+        // SAFETY: Valid super block.
+        let unfrozen = unsafe { bindings::vfs_sb_start_intwrite_trylock(self.as_raw()) };
+        // INVARIANT: Made only if that was so: dropping it ends it.
+        unfrozen.then(|| Unfrozen(self, NotThreadSafe))
+    }
+
     /// The name of the device, for messages.
     pub(crate) fn id(&self) -> &CStr {
         // SAFETY: `s_id` is NUL-terminated and constant after mounting.
         unsafe { CStr::from_char_ptr((*self.as_raw()).s_id.as_ptr()) }
+    }
+}
+
+/// A mount that is not frozen while this is there.
+///
+/// # Invariants
+///
+/// Owns what `sb_start_intwrite_trylock()` has got for the current task.
+#[must_use = "the mount may be frozen when this is dropped"]
+pub(crate) struct Unfrozen<'a, T: Types>(&'a SuperBlock<T>, NotThreadSafe);
+
+impl<T: Types> Drop for Unfrozen<'_, T> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::vfs_sb_end_intwrite(self.0.as_raw()) }
     }
 }
 

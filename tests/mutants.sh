@@ -7,10 +7,11 @@
 #	Fails:	what has to fail then: "tests NNN" (tests/run NNN), "kunit GLOB" (those of the suites), or "lock NAME"
 #		(tests/lock/NAME.sh)
 #	Why:	a regular expression for what it must complain of. To fail for another reason is not to notice.
+#	Quick:	yes, if that is soon known (-q: only those)
 #
 # Some are only noticed if somebody comes at the right moment. They are tried three times at most.
 #
-# They are applied to a copy, one at a time, and that is built and run; there are two such copies. Runs on the host: tests/mutants.sh [-l] [MUTANT]...
+# They are applied to a copy, one at a time, and that is built and run; there are two such copies. Runs on the host: tests/mutants.sh [-l] [-q] [MUTANT]...
 #
 # Environment: VM, the test kernel (default um).
 
@@ -30,6 +31,13 @@ if [ "$1" = -l ]; then
 		echo "$name: $(head_of What "$name") ($(head_of Fails "$name"): $(head_of Why "$name"))"
 	done
 	exit 0
+fi
+if [ "$1" = -q ]; then
+	shift
+	all=("${mutants[@]}") mutants=()
+	for name in "${all[@]}"; do
+		[ "$(head_of Quick "$name")" != yes ] || mutants+=("$name")
+	done
 fi
 [ $# = 0 ] || mutants=("$@")
 

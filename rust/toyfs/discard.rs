@@ -93,27 +93,6 @@ impl Freed {
     }
 }
 
-/// Puts runs that lie side by side together, in order. Returns how many they are then.
-fn merge(runs: &mut [Run]) -> usize {
-    runs.sort_unstable_by_key(|run| run.start);
-    let mut merged = 0usize;
-    for i in 0..runs.len() {
-        let Some(run) = runs.get(i).copied() else {
-            break;
-        };
-        match merged.checked_sub(1).and_then(|last| runs.get_mut(last)) {
-            Some(last) if last.end >= run.start => last.end = last.end.max(run.end),
-            _ => {
-                if let Some(to) = runs.get_mut(merged) {
-                    *to = run;
-                }
-                merged += 1;
-            }
-        }
-    }
-    merged
-}
-
 impl SuperBlock {
     /// Notes what transaction `tid` has freed, if the device is to be told.
     pub(super) fn note_freed(&self, tid: Tid, start: u64, len: u64) {
@@ -151,26 +130,26 @@ impl SuperBlock {
 
     /// Tells the device of runs, and what is free around them in its own units. `may_go_on` is asked before each of them.
     /// Returns those that it has not been told of.
-    fn discard_runs<'a, U>(
-        &self,
-        runs: &'a mut [Run],
-        may_go_on: impl Fn() -> Option<U>,
-    ) -> &'a [Run] {
+    fn discard_runs<'a, U>(&self, runs: &'a [Run], may_go_on: impl Fn() -> Option<U>) -> &'a [Run] {
         let granularity = self.device().discard_granularity().unwrap_or(1);
         let unit = u64::from(granularity).div_ceil(BLOCK_SIZE as u64).max(1);
-        let merged = merge(runs);
-        let runs = runs.get(..merged).unwrap_or(&[]);
+        let mut told = Run { start: 0, end: 0 };
         for (i, run) in runs.iter().enumerate() {
             let Some(_going_on) = may_go_on() else {
                 return runs.get(i..).unwrap_or(&[]);
             };
             let (start, end) = (run.start / unit * unit, run.end.next_multiple_of(unit));
+            if told.start <= start && end <= told.end {
+                // All of these runs were free, so that was told, too.
+                continue;
+            }
             if let Err(e) = self.discard_free(start, end, 1) {
                 if !self.has_failed() {
                     self.complain(format_args!("free blocks could not be discarded: {e:?}"));
                 }
                 break;
             }
+            told = Run { start, end };
         }
         &[]
     }
@@ -185,12 +164,12 @@ impl SuperBlock {
         if self.has_failed() || self.is_read_only() {
             return false;
         }
-        let mut runs = self
+        let runs = self
             .data()
             .freed
             .lock()
             .take(|tid| journal.is_committed(tid));
-        let rest = self.discard_runs(&mut runs, || self.unfrozen());
+        let rest = self.discard_runs(&runs, || self.unfrozen());
         let mut freed = self.data().freed.lock();
         freed.put_back(rest);
         !freed.is_empty()
@@ -200,8 +179,8 @@ impl SuperBlock {
     pub(super) fn discard_all_freed(&self) {
         // What was freed last, and before.
         for _ in 0..2 {
-            let mut runs = self.data().freed.lock().take(|_| true);
-            self.discard_runs(&mut runs, || Some(()));
+            let runs = self.data().freed.lock().take(|_| true);
+            self.discard_runs(&runs, || Some(()));
         }
     }
 
@@ -234,19 +213,6 @@ mod tests {
         let mut all = all.iter().map(|run| (run.start, run.end));
         assert!(all.by_ref().eq([(90, 115), (200, 201), (201, 203)]));
         assert!(freed.is_empty());
-    }
-
-    #[test]
-    fn order_does_not_matter() {
-        let mut runs = [(7, 8), (1, 2), (2, 4), (9, 12), (10, 11), (3, 5)];
-        let mut runs = runs.each_mut().map(|(start, end)| Run {
-            start: *start,
-            end: *end,
-        });
-        let merged = merge(&mut runs);
-        let runs = runs.iter().take(merged).map(|run| (run.start, run.end));
-        assert!(runs.eq([(1, 5), (7, 8), (9, 12)]));
-        assert_eq!(merge(&mut []), 0);
     }
 
     #[test]

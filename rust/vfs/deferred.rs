@@ -9,9 +9,6 @@ use crate::bindings;
 use core::{mem::offset_of, ptr};
 use kernel::{time::Msecs, types::Opaque};
 
-/// How long it waits when it is not at its end.
-const AGAIN_MS: Msecs = 1000;
-
 /// The work of one mount.
 ///
 /// # Invariants
@@ -63,25 +60,16 @@ impl Deferred {
         unsafe { queue.enqueue_later(self.work.get(), ms) };
     }
 
-    /// Does the work, which is `f`, with the mount that it belongs to, and again a little later if `f` says so.
+    /// The mount that a work belongs to.
     ///
     /// # Safety
     ///
-    /// To be called from the work of a [`Deferred`], with that work. `queue` must return the queue of the mount that it is given.
-    pub(super) unsafe fn run<'a>(
-        work: *mut bindings::work_struct,
-        queue: impl FnOnce(*mut bindings::super_block) -> &'a WorkQueue,
-        f: impl FnOnce(*mut bindings::super_block) -> bool,
-    ) {
+    /// To be called from the work of a [`Deferred`], with that work.
+    pub(super) unsafe fn sb(work: *mut bindings::work_struct) -> *mut bindings::super_block {
         let delayed = work.wrapping_byte_sub(offset_of!(bindings::delayed_work, work));
         let this = delayed.wrapping_byte_sub(offset_of!(Self, work));
         // SAFETY: By the type invariants; whoever ends the mount waits for the work to return.
-        unsafe {
-            let this = &*this.cast::<Self>();
-            if f(this.sb) {
-                this.ask(queue(this.sb), AGAIN_MS);
-            }
-        }
+        unsafe { (*this.cast::<Self>()).sb }
     }
 
     /// Waits until the work has returned if it has begun, and sees to it that it does not begin otherwise.

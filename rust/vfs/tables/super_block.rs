@@ -22,7 +22,10 @@ use core::{
     mem::{self, offset_of},
     ptr,
 };
-use kernel::{prelude::*, seq_file::SeqFile, types::Opaque};
+use kernel::{prelude::*, seq_file::SeqFile, time::Msecs, types::Opaque};
+
+/// When deferred work that is not at its end is called again.
+const AGAIN_MS: Msecs = 1000;
 
 /// The table of the super blocks of `T`.
 pub(in crate::vfs) struct Tables<T>(PhantomData<T>);
@@ -150,12 +153,9 @@ impl<T: FileSystem> Tables<T> {
     /// To be called by the work queue, with that of a mount of `T`.
     pub(in crate::vfs) unsafe extern "C" fn deferred(work: *mut bindings::work_struct) {
         // SAFETY: The mount was set up, and `kill_sb` waits for this to return.
-        unsafe {
-            Deferred::run(
-                work,
-                |sb| SuperBlock::<T>::from_raw(sb).work_queue(),
-                |sb| T::deferred(SuperBlock::<T>::from_raw(sb)),
-            )
+        let sb = unsafe { SuperBlock::<T>::from_raw(Deferred::sb(work)) };
+        if T::deferred(sb) {
+            sb.defer(AGAIN_MS);
         }
     }
 

@@ -310,10 +310,7 @@ pub(super) fn sync_metadata(inode: &Inode, data: bool) -> Result {
     // Somebody else may have been told of an error that concerns this inode.
     let sb = inode.super_block();
     sb.check_lost()?;
-    if InodeData::lacks_size(inode) {
-        // What is stored behind the end on disk is not there without it.
-        inode.mark_dirty();
-    }
+    InodeData::mark_if_longer(inode);
     if inode.is_dirty(data) {
         inode.sync()?;
     }
@@ -383,9 +380,7 @@ impl MappingOps for ToyFs {
     }
 
     fn copied(inode: &Inode) {
-        if InodeData::lacks_size(inode) {
-            inode.mark_dirty();
-        }
+        InodeData::mark_if_longer(inode);
     }
 
     fn leave_folio(inode: &Inode) {

@@ -208,8 +208,15 @@ impl InodeData {
     }
 
     /// Whether the file is longer than on disk, which whoever made it so may be about to say by making the inode dirty.
-    pub(super) fn lacks_size(inode: &Inode) -> bool {
+    fn lacks_size(inode: &Inode) -> bool {
         inode.data().stored_size.load(Acquire) < inode.size()
+    }
+
+    /// Makes the inode dirty if what is in the file is not all found without its size.
+    pub(super) fn mark_if_longer(inode: &Inode) {
+        if Self::lacks_size(inode) {
+            inode.mark_dirty();
+        }
     }
 
     /// Notes that a name that leads to the inode is changed, if it is a directory to all that is in it.

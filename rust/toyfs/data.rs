@@ -140,47 +140,51 @@ fn lookup_or_allocate(inode: &Inode, block: u64, want: u64) -> Result<(Mapping, 
                 // Metadata that once was in these blocks must not be written over the data: before they are published.
                 sb.device().forget(disk, len);
             }
-            InodeData::store_map(inode, io, &mut map, inode.size())?;
+            InodeData::store_map(inode, io, &mut map)?;
         }
         Ok((mapping, map.publish()))
     })
 }
 
-/// Makes the unwritten blocks of `pos..pos + len`, which have been written, ordinary ones. The file is about to have `size` at
-/// least: on disk it has then.
-pub(super) fn mark_written(inode: &Inode, pos: u64, len: u64, size: u64) -> Result {
+/// Makes the unwritten blocks of `pos..pos + len`, which have been written, ordinary ones, and the file as long as `extend` does:
+/// that is told up to where the file can be read.
+///
+/// On disk the file is never shorter than what has been written: it gets its size with the blocks.
+pub(super) fn mark_written(inode: &Inode, pos: u64, len: u64, extend: impl Fn(u64)) -> Result {
     let sb = inode.super_block();
     let mut at = block_of(pos);
     let end = (pos + len).div_ceil(BLOCK_SIZE as u64);
     while at < end {
-        at = sb.with_space(|| mark_some_written(inode, at, end, size))?;
+        at = sb.with_space(|| mark_some_written(inode, at, end, &extend))?;
     }
     Ok(())
 }
 
 /// Makes the first unwritten blocks of `at..end` ordinary ones. Returns where to go on.
-fn mark_some_written(inode: &Inode, at: u64, end: u64, size: u64) -> Result<u64> {
+fn mark_some_written(inode: &Inode, at: u64, end: u64, extend: &impl Fn(u64)) -> Result<u64> {
     let sb = inode.super_block();
     let io = &sb.change_at_end(Credits::MAP)?;
     let mut map = inode.data().lock_map();
-    let Some(part) = map.extents.unwritten(at, end) else {
-        return Ok(end);
-    };
-    let mut allocator = sb.data().allocator.lock();
-    let done = map
-        .extents
-        .mark_written(io, &mut allocator, part.start, part.end);
-    drop(allocator);
-    InodeData::update_sectors(inode, &map);
-    let last = map.extents.unwritten(part.end, end).is_none();
-    let size = if last && done.is_ok() {
-        size.max(inode.size())
-    } else {
-        inode.size()
-    };
-    let stored = InodeData::store_map(inode, io, &mut map, size);
+    let mut next = end;
+    let mut done = Ok(());
+    if let Some(part) = map.extents.unwritten(at, end) {
+        let mut allocator = sb.data().allocator.lock();
+        done = map
+            .extents
+            .mark_written(io, &mut allocator, part.start, part.end);
+        drop(allocator);
+        InodeData::update_sectors(inode, &map);
+        let more = map.extents.unwritten(part.end, end);
+        next = more.map_or(end, |more| more.start);
+    }
+    if done.is_ok() {
+        // Who sees the new end finds the blocks before it; and nobody else stores the inode in between, with the old end.
+        InodeData::publish_moved(inode, io, &mut map);
+        extend(next << BLOCK_LOG2);
+    }
+    let stored = InodeData::store_map(inode, io, &mut map);
     done.and(stored)?;
-    Ok(part.end)
+    Ok(next)
 }
 
 /// Changes the size of a file.
@@ -198,6 +202,15 @@ pub(super) fn set_size(inode: &LockedInode, size: u64) -> Result {
     if end % BLOCK_SIZE as u64 != 0 {
         // Or a power cut could bring back what was there.
         inode.write_back(end)?;
+    }
+    if size < old {
+        // The inode may be written with the new size, and that committed, long before the blocks behind it go.
+        let sb = inode.super_block();
+        let io = sb.change(Credits::ONE)?;
+        let mut allocator = sb.data().allocator.lock();
+        allocator.set_orphan(&io, inode.ino(), true)?;
+        drop(allocator);
+        io.finish(false)?;
     }
     cache.truncate_pages(size);
     inode.touch();
@@ -254,7 +267,7 @@ fn change_map(
                 let more = f(&io, &mut map.extents, &mut allocator, end);
                 drop(allocator);
                 InodeData::update_sectors(inode, &map);
-                InodeData::store_map(inode, &io, &mut map, inode.size())?;
+                InodeData::store_map(inode, &io, &mut map)?;
                 more?
             };
             io.finish(inode.is_sync() && !more)?;
@@ -365,7 +378,7 @@ impl MappingOps for ToyFs {
     }
 
     fn written(inode: &Inode, pos: u64, len: u64) -> Result {
-        mark_written(inode, pos, len, inode.size())
+        mark_written(inode, pos, len, |_| ())
     }
 
     fn reads(inode: &Inode, pages: &RangeInclusive<u64>, reader: impl FnOnce() -> Reader) {

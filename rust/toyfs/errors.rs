@@ -252,7 +252,7 @@ impl Credits {
         Self { blocks, revokes }
     }
 
-    /// An inode, or the super block, and nothing else.
+    /// An inode, or the super block, or that an inode becomes an orphan, and nothing else.
     pub(super) const ONE: Self = Self::new(1, 0);
 
     /// One extent of a file comes, or becomes another or three: the blocks of the chain (5), the bitmap for its data, for a block of

@@ -408,17 +408,13 @@ impl InodeData {
 
     /// Writes the inode, and the blocks of its extent chain that changed.
     pub(super) fn store(inode: &Inode, io: &Change<'_>) -> Result {
-        Self::store_map(inode, io, &mut inode.data().lock_map(), inode.size())
+        Self::store_map(inode, io, &mut inode.data().lock_map())
     }
 
-    /// As [`Self::store`], for who has the map; with another size, before the inode gets that.
-    pub(super) fn store_map(
-        inode: &Inode,
-        io: &Change<'_>,
-        map: &mut MapGuard<'_>,
-        size: u64,
-    ) -> Result {
+    /// As [`Self::store`], for who has the map.
+    pub(super) fn store_map(inode: &Inode, io: &Change<'_>, map: &mut MapGuard<'_>) -> Result {
         let data = inode.super_block().data();
+        let size = inode.size();
         let (block, offset) = data.format.inode_location(inode.ino()).ok_or(EIO)?;
         let (uid, gid) = inode.owner();
         let [atime, mtime, ctime] = inode.times();
@@ -450,6 +446,12 @@ impl InodeData {
         io.write(block, offset, &disk.encode(data.seed))?;
         own.stored_size.store(size, Release);
         Ok(())
+    }
+
+    /// Publishes what has been changed in the map of a file that is going to be stored.
+    pub(super) fn publish_moved(inode: &Inode, io: &Change<'_>, map: &mut MapGuard<'_>) {
+        inode.data().moved.store(io.tid());
+        map.publish();
     }
 
     /// Writes an inode that was only changed in memory.
@@ -508,7 +510,7 @@ impl InodeData {
             allocator.free_inode(io, inode.ino())?;
             allocator.set_orphan(io, inode.ino(), false)?;
         }
-        Self::store_map(inode, io, &mut map, inode.size())?;
+        Self::store_map(inode, io, &mut map)?;
         Ok(more)
     }
 

@@ -146,7 +146,7 @@ fn set(
     InodeData::update_sectors(inode, &map);
     inode.touch_ctime();
     written
-        .and_then(|()| InodeData::store_map(inode, io, &mut map, inode.size()))
+        .and_then(|()| InodeData::store_map(inode, io, &mut map))
         .inspect_err(|&e| io.half_done("attributes of an inode were not written", e))?;
     Ok(true)
 }
@@ -200,7 +200,11 @@ impl AttrOps for ToyFs {
         });
         // Not within, where space that a commit frees would be waited for.
         let done = done.and_then(|fits| fits.then_some(()).ok_or(ENOSPC));
-        done.inspect_err(|_| inode.set_mode(before))
+        done.inspect_err(|_| {
+            // It may have been written in between.
+            inode.set_mode(before);
+            inode.mark_dirty();
+        })
     }
 
     fn list_xattrs(inode: &Inode, list: &mut XattrList<'_>) -> Result {

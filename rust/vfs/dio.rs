@@ -81,14 +81,15 @@ impl<'a, T: Types> DirectWritten<'a, T> {
         self.pos + self.len > self.inode.size()
     }
 
-    /// Moves the end of the file to that of the write, if it is behind.
+    /// Moves the end of the file to `end`, or that of the write if that comes first; never back.
     ///
     /// The file system keeps others that change the size out: its write is in flight, which [`LockedInode::dio_wait`] waits for.
     ///
     /// [`LockedInode::dio_wait`]: super::LockedInode::dio_wait
-    pub(crate) fn extend(&self) {
+    pub(crate) fn extend(&self, end: u64) {
+        let end = end.min(self.pos + self.len);
         // SAFETY: Valid inode. Where a size is written in two halves, `i_lock` keeps other such writes out.
-        unsafe { bindings::vfs_i_size_extend(self.inode.as_raw(), (self.pos + self.len) as i64) }
+        unsafe { bindings::vfs_i_size_extend(self.inode.as_raw(), end as i64) }
     }
 }
 

@@ -115,13 +115,11 @@ impl DirectOps for ToyFs {
 
     fn direct_written(write: DirectWritten<'_, ToyFs>) -> Result {
         let inode = write.inode();
-        if write.is_unwritten() {
-            let end = write.pos() + write.len();
-            mark_written(inode, write.pos(), write.len(), end)?;
-        }
-        if write.is_extending() {
-            write.extend();
-            inode.mark_dirty();
+        if write.is_unwritten() || write.is_extending() {
+            let extend = |end| write.extend(end);
+            // Of an error the writer is told. As far as that goes the file is longer.
+            mark_written(inode, write.pos(), write.len(), extend)
+                .inspect_err(|_| inode.mark_dirty())?;
         }
         Ok(())
     }

@@ -45,7 +45,8 @@ impl AdminOps for ToyFs {
             return Err(EINVAL);
         }
         let least = least.div_ceil(BLOCK_SIZE as u64);
-        let trimmed = sb.discard_free(first, first.saturating_add(count), least)?;
+        let end = first.saturating_add(count);
+        let (trimmed, _) = sb.discard_free(first, end, least, || Some(()))?;
         Ok(trimmed << BLOCK_LOG2)
     }
 

@@ -9,14 +9,22 @@
 //! It is no promise: what there was no memory to note, or is too much at once, and what is noted when the power is cut, is left to
 //! `fstrim(8)`.
 
-use super::{block::BlockIo, SuperBlock};
+use super::{block::BlockIo, LockedSuper, SuperBlock};
 use crate::vfs::{NofsScope, Tid};
 use core::mem;
-use kernel::{alloc::flags::GFP_NOWAIT, prelude::*, sync::atomic::Relaxed, time::Msecs};
+use kernel::{
+    alloc::flags::GFP_NOWAIT,
+    prelude::*,
+    sync::atomic::Relaxed,
+    time::{Delta, Instant, Monotonic, Msecs},
+};
 use toyfs_format::BLOCK_SIZE;
 
 /// How long after something was freed the device is told first.
 const DELAY_MS: Msecs = 1000;
+
+/// For so long a mount that ends, or is to be read-only, tells of the rest.
+const LAST: Delta = Delta::from_secs(10);
 
 /// So many runs are noted at once, and wait at once: a megabyte of them.
 const MOST: usize = 1 << 16;
@@ -102,8 +110,15 @@ impl SuperBlock {
         }
     }
 
-    /// Tells the device what of the blocks `from..end` is free, in runs of `least` blocks. Returns how many it was told of.
-    pub(super) fn discard_free(&self, from: u64, end: u64, least: u64) -> Result<u64> {
+    /// Tells the device what of the blocks `from..end` is free, in runs of `least` blocks. `may_go_on` is asked before each of them.
+    /// Returns how many it was told of, and up to where.
+    pub(super) fn discard_free<U>(
+        &self,
+        from: u64,
+        end: u64,
+        least: u64,
+        may_go_on: impl Fn() -> Option<U>,
+    ) -> Result<(u64, u64)> {
         let granularity = self.device().discard_granularity().ok_or(EOPNOTSUPP)?;
         let least = least.max(u64::from(granularity).div_ceil(BLOCK_SIZE as u64));
         let io = &self.reader();
@@ -112,6 +127,9 @@ impl SuperBlock {
         while next < end {
             io.may_go_on()?;
             self.check_changeable()?;
+            let Some(_going_on) = may_go_on() else {
+                break;
+            };
             let _nofs = NofsScope::enter();
             // Held so that nobody gets the run meanwhile. What was freed, but might be found in use after a power cut, is not
             // among what is found.
@@ -125,31 +143,31 @@ impl SuperBlock {
             }
             next = more;
         }
-        Ok(told)
+        Ok((told, next))
     }
 
-    /// Tells the device of runs, and what is free around them in its own units. `may_go_on` is asked before each of them.
-    /// Returns those that it has not been told of.
+    /// Tells the device of runs, and what is free around them in its own units, as long as `may_go_on` says so. Returns those that
+    /// it has not been told of, or not of all of.
     fn discard_runs<'a, U>(&self, runs: &'a [Run], may_go_on: impl Fn() -> Option<U>) -> &'a [Run] {
         let granularity = self.device().discard_granularity().unwrap_or(1);
         let unit = u64::from(granularity).div_ceil(BLOCK_SIZE as u64).max(1);
         let mut told = Run { start: 0, end: 0 };
         for (i, run) in runs.iter().enumerate() {
-            let Some(_going_on) = may_go_on() else {
-                return runs.get(i..).unwrap_or(&[]);
-            };
             let (start, end) = (run.start / unit * unit, run.end.next_multiple_of(unit));
             if told.start <= start && end <= told.end {
                 // All of these runs were free, so that was told, too.
                 continue;
             }
-            if let Err(e) = self.discard_free(start, end, 1) {
-                if !self.has_failed() {
-                    self.complain(format_args!("free blocks could not be discarded: {e:?}"));
+            match self.discard_free(start, end, 1, &may_go_on) {
+                Ok((_, next)) if next < end => return runs.get(i..).unwrap_or(&[]),
+                Ok(_) => told = Run { start, end },
+                Err(e) => {
+                    if !self.has_failed() {
+                        self.complain(format_args!("free blocks could not be discarded: {e:?}"));
+                    }
+                    break;
                 }
-                break;
             }
-            told = Run { start, end };
         }
         &[]
     }
@@ -161,33 +179,51 @@ impl SuperBlock {
             return false;
         };
         // When it can be written to again, something asks again.
-        if self.has_failed() || self.is_read_only() {
+        let is_over = || self.has_failed() || self.is_read_only() || !self.data().discards();
+        if is_over() {
             return false;
         }
+        let waits = || self.data().discards_wait.load(Relaxed);
+        let may_go_on = || (!is_over() && !waits()).then(|| self.unfrozen()).flatten();
         let runs = self
             .data()
             .freed
             .lock()
             .take(|tid| journal.is_committed(tid));
-        let rest = self.discard_runs(&runs, || self.unfrozen());
+        let rest = self.discard_runs(&runs, may_go_on);
         let mut freed = self.data().freed.lock();
         freed.put_back(rest);
         !freed.is_empty()
     }
 
-    /// As [`Self::discard_freed`], when everything is committed and nobody changes anything.
+    /// As [`Self::discard_freed`], when everything is committed and nobody changes anything. What would take too long is left.
     pub(super) fn discard_all_freed(&self) {
+        let begin = Instant::<Monotonic>::now();
         // What was freed last, and before.
         for _ in 0..2 {
             let runs = self.data().freed.lock().take(|_| true);
-            self.discard_runs(&runs, || Some(()));
+            self.discard_runs(&runs, || (begin.elapsed() < LAST).then_some(()));
         }
+    }
+}
+
+impl LockedSuper {
+    /// From now on the device is told of nothing, until somebody frees something, or asks for it.
+    pub(super) fn interrupt_discards(&self) {
+        let wait = &self.data().discards_wait;
+        wait.store(true, Relaxed);
+        self.undefer();
+        wait.store(false, Relaxed);
     }
 
     /// Whether the device is to be told, from now on.
     pub(super) fn set_discards(&self, discards: bool) {
         self.data().discard.store(discards, Relaxed);
-        if !discards {
+        if discards {
+            // Of what was left when the mount became read-only.
+            self.defer(DELAY_MS);
+        } else {
+            self.undefer();
             *self.data().freed.lock() = Freed::new();
         }
     }

@@ -60,6 +60,8 @@ pub(crate) struct Super {
     /// What the device has not been told of.
     #[pin]
     pub(super) freed: Mutex<Freed>,
+    /// Whether it is to be told of nothing for the moment.
+    pub(super) discards_wait: Atomic<bool>,
     /// Whether there was an error.
     #[pin]
     pub(super) health: Health,
@@ -172,7 +174,8 @@ fn set_used(sb: &SuperBlock) -> Result {
 }
 
 /// Writes everything to its place, and then that the file system is no longer in use.
-fn set_unused(sb: &SuperBlock) -> Result {
+fn set_unused(sb: &LockedSuper) -> Result {
+    sb.interrupt_discards();
     set_state(sb, sb.data().state_unused())?;
     sb.journal()?
         .quiesce()
@@ -376,6 +379,7 @@ impl SuperOps for ToyFs {
                 discard: Atomic::new(options.discard),
                 allocator <- new_mutex!(allocator, "toyfs_allocator"),
                 freed <- new_mutex!(Freed::new(), "toyfs_freed"),
+                discards_wait: Atomic::new(false),
                 wanted <- Wanted::new(),
                 moved: AtomicTid::new(latest),
                 label <- new_mutex!(format.label, "toyfs_label"),
@@ -450,7 +454,7 @@ impl SuperOps for ToyFs {
         sb.discard_freed()
     }
 
-    fn put_super(sb: &SuperBlock) {
+    fn put_super(sb: &LockedSuper) {
         if sb.is_read_only() || sb.is_shut_down() {
             return;
         }

@@ -4,7 +4,6 @@
 //!
 //! C header: `include/linux/workqueue.h`.
 
-use super::work_queue::WorkQueue;
 use crate::bindings;
 use core::{mem::offset_of, ptr};
 use kernel::{time::Msecs, types::Opaque};
@@ -54,10 +53,10 @@ impl Deferred {
     ///
     /// # Safety
     ///
-    /// [`Self::init`] was called; [`Self::stop`] will be, before `self` and `queue` are dropped.
-    pub(super) unsafe fn ask(&self, queue: &WorkQueue, ms: Msecs) {
+    /// [`Self::init`] was called; [`Self::stop`] will be, before `self` is dropped.
+    pub(super) unsafe fn ask(&self, ms: Msecs) {
         // SAFETY: By the caller's promise.
-        unsafe { queue.enqueue_later(self.work.get(), ms) };
+        unsafe { bindings::vfs_queue_deferred_work(self.work.get(), ms) };
     }
 
     /// The mount that a work belongs to.
@@ -72,11 +71,12 @@ impl Deferred {
         unsafe { (*this.cast::<Self>()).sb }
     }
 
-    /// Waits until the work has returned if it has begun, and sees to it that it does not begin otherwise.
+    /// Waits until the work has returned if it has begun, and sees to it that it does not begin otherwise, unless somebody asks for
+    /// it again. Not for the work itself.
     ///
     /// # Safety
     ///
-    /// [`Self::init`] was called. Nobody asks for it any more.
+    /// [`Self::init`] was called.
     pub(super) unsafe fn stop(&self) {
         // SAFETY: By the caller's promise.
         unsafe { bindings::cancel_delayed_work_sync(self.work.get()) };

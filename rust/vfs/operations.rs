@@ -87,11 +87,11 @@ pub(crate) trait SuperOps: Types {
     ) -> Result;
 
     /// What [`SuperBlock::defer`] has asked for. Returns whether it is to be called again, a little later. The mount may be frozen, or
-    /// read-only; it has not ended.
+    /// read-only; it has not ended. For [`LockedSuper::undefer`] it takes no `s_umount`.
     fn deferred(sb: &SuperBlock<Self>) -> bool;
 
     /// Ends a mount: the last chance to write. All inodes are gone. [`Self::deferred`] may be called meanwhile.
-    fn put_super(sb: &SuperBlock<Self>);
+    fn put_super(sb: &LockedSuper<Self>);
 
     /// Fails if nothing may be changed any more. Asked before every operation that changes something: the VFS
     /// does not ask for files that were open when the mount was forced to be read-only.

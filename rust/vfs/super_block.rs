@@ -81,7 +81,7 @@ impl<T: Types> SuperBlock<T> {
     pub(crate) fn defer(&self, ms: Msecs) {
         let contents = self.contents();
         // SAFETY: By the type invariants; see `SuperBox`.
-        unsafe { contents.deferred.ask(&contents.queue, ms) }
+        unsafe { contents.deferred.ask(ms) }
     }
 
     /// The device that the file system is on.
@@ -153,6 +153,12 @@ impl<T: Types> LockedSuper<T> {
     pub(super) unsafe fn from_raw<'a>(ptr: *mut bindings::super_block) -> &'a Self {
         // SAFETY: Transparent, as is `SuperBlock`; liveness is the caller's promise.
         unsafe { &*ptr.cast::<Self>() }
+    }
+
+    /// Takes back what [`SuperBlock::defer`] has asked for, and waits if it is being done: it takes no `s_umount`.
+    pub(crate) fn undefer(&self) {
+        // SAFETY: By the type invariants; see `SuperBox`.
+        unsafe { self.contents().deferred.stop() }
     }
 
     /// Writes everything that is dirty and waits, [`SuperOps::sync_fs`](super::SuperOps::sync_fs) included,

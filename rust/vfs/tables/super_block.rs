@@ -165,8 +165,8 @@ impl<T: FileSystem> Tables<T> {
     ///
     /// To be called by the kernel, as the C declaration says.
     unsafe extern "C" fn put_super(sb: *mut bindings::super_block) {
-        // SAFETY: Called for mounts that were set up completely.
-        T::put_super(unsafe { SuperBlock::<T>::from_raw(sb) })
+        // SAFETY: Called for mounts that were set up completely, with `s_umount` held.
+        T::put_super(unsafe { LockedSuper::<T>::from_raw(sb) })
     }
 
     /// `->sync_fs()`.

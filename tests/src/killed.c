@@ -25,6 +25,9 @@ static void die_with_parent(void)
 		die("prctl");
 }
 
+/* Whether EFAULT may be because a page of the mapping went again after it was brought in, and is no error. */
+static bool elusive;
+
 /* The writers begin one after the other, so that there is always one at it. */
 static void writer(unsigned int me)
 {
@@ -84,7 +87,12 @@ static void victim(const char *kind)
 			if (read(pipes[0], (void *)clean, 512) != 512)
 				die("pipe");
 		} else if (!strcmp(kind, "write")) {
-			if (pwrite(ofd, (void *)map, PAGE, 0) != (ssize_t)PAGE)
+			ssize_t ret;
+
+			do
+				ret = pwrite(ofd, (void *)map, PAGE, 0);
+			while (ret < 0 && errno == EFAULT && elusive);
+			if (ret != (ssize_t)PAGE)
 				die("write");
 		} else {
 			errno = 0;
@@ -100,10 +108,11 @@ int main(int argc, char **argv)
 	pid_t writers[WRITERS];
 	int c, ret = 0;
 
-	while ((c = getopt(argc, argv, "n:l:")) != -1) {
+	while ((c = getopt(argc, argv, "n:l:e")) != -1) {
 		switch (c) {
 		case 'n': rounds = (unsigned int)parse_size(optarg); break;
 		case 'l': limit = (unsigned int)parse_size(optarg); break;
+		case 'e': elusive = true; break;
 		default: return 2;
 		}
 	}

@@ -155,7 +155,10 @@ pub(super) fn mark_written(inode: &Inode, pos: u64, len: u64, extend: impl Fn(u6
     let mut at = block_of(pos);
     let end = (pos + len).div_ceil(BLOCK_SIZE as u64);
     while at < end {
-        at = sb.with_space(|| mark_some_written(inode, at, end, &extend))?;
+        // Of an error the writer is told. The inode is as it is in memory.
+        at = sb
+            .with_space(|| mark_some_written(inode, at, end, &extend))
+            .inspect_err(|_| inode.mark_dirty())?;
     }
     Ok(())
 }
@@ -196,21 +199,20 @@ pub(super) fn set_size(inode: &LockedInode, size: u64) -> Result {
     // Not before: what was in flight may have made the file longer.
     let old = inode.size();
     let cache = inode.lock_invalidate();
+    if size < old {
+        // The inode may be written with the new size, and that committed, long before the blocks behind it go.
+        let sb = inode.super_block();
+        let io = sb.change(Credits::ONE)?;
+        let allocator = &sb.data().allocator;
+        allocator.lock().set_orphan(&io, inode.ino(), true)?;
+        io.finish(false)?;
+    }
     // If it gets longer, a store through mmap may have left something behind the old end.
     let end = size.min(old);
     inode.zero_tail(end)?;
     if end % BLOCK_SIZE as u64 != 0 {
         // Or a power cut could bring back what was there.
         inode.write_back(end)?;
-    }
-    if size < old {
-        // The inode may be written with the new size, and that committed, long before the blocks behind it go.
-        let sb = inode.super_block();
-        let io = sb.change(Credits::ONE)?;
-        let mut allocator = sb.data().allocator.lock();
-        allocator.set_orphan(&io, inode.ino(), true)?;
-        drop(allocator);
-        io.finish(false)?;
     }
     cache.truncate_pages(size);
     inode.touch();

@@ -117,9 +117,7 @@ impl DirectOps for ToyFs {
         let inode = write.inode();
         if write.is_unwritten() || write.is_extending() {
             let extend = |end| write.extend(end);
-            // Of an error the writer is told. As far as that goes the file is longer.
-            mark_written(inode, write.pos(), write.len(), extend)
-                .inspect_err(|_| inode.mark_dirty())?;
+            mark_written(inode, write.pos(), write.len(), extend)?;
         }
         Ok(())
     }

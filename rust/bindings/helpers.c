@@ -89,12 +89,6 @@ bool vfs_queue_delayed_work(struct workqueue_struct *queue, struct delayed_work 
 	return queue_delayed_work(queue, work, msecs_to_jiffies(ms));
 }
 
-/* It may take its time, and memory need not wait for it. */
-bool vfs_queue_deferred_work(struct delayed_work *work, unsigned int ms)
-{
-	return queue_delayed_work(system_dfl_long_wq, work, msecs_to_jiffies(ms));
-}
-
 void vfs_list_init(struct list_head *list)
 {
 	INIT_LIST_HEAD(list);

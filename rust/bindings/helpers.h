@@ -41,7 +41,6 @@ void vfs_init_delayed_work(struct delayed_work *work, work_func_t fn);
 void vfs_init_deferred_work(struct delayed_work *work, work_func_t fn);
 bool vfs_queue_delayed_work(struct workqueue_struct *queue, struct delayed_work *work,
 			    unsigned int ms);
-bool vfs_queue_deferred_work(struct delayed_work *work, unsigned int ms);
 void vfs_list_init(struct list_head *list);
 void vfs_list_add(struct list_head *entry, struct list_head *list);
 void vfs_list_del_init(struct list_head *entry);

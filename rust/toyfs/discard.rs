@@ -185,15 +185,19 @@ impl SuperBlock {
         }
         let waits = || self.data().discards_wait.load(Relaxed);
         let may_go_on = || (!is_over() && !waits()).then(|| self.unfrozen()).flatten();
-        let runs = self
-            .data()
-            .freed
-            .lock()
-            .take(|tid| journal.is_committed(tid));
+        self.discard_ripe(|tid| journal.is_committed(tid), may_go_on);
+        !self.data().freed.lock().is_empty()
+    }
+
+    /// Tells the device of what transactions have freed that are committed, as long as `may_go_on` says so.
+    fn discard_ripe<U>(
+        &self,
+        is_committed: impl Fn(Tid) -> bool,
+        may_go_on: impl Fn() -> Option<U>,
+    ) {
+        let runs = self.data().freed.lock().take(is_committed);
         let rest = self.discard_runs(&runs, may_go_on);
-        let mut freed = self.data().freed.lock();
-        freed.put_back(rest);
-        !freed.is_empty()
+        self.data().freed.lock().put_back(rest);
     }
 
     /// As [`Self::discard_freed`], when everything is committed and nobody changes anything. What would take too long is left.
@@ -201,8 +205,7 @@ impl SuperBlock {
         let begin = Instant::<Monotonic>::now();
         // What was freed last, and before.
         for _ in 0..2 {
-            let runs = self.data().freed.lock().take(|_| true);
-            self.discard_runs(&runs, || (begin.elapsed() < LAST).then_some(()));
+            self.discard_ripe(|_| true, || (begin.elapsed() < LAST).then_some(()));
         }
     }
 }

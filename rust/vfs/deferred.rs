@@ -55,8 +55,10 @@ impl Deferred {
     ///
     /// [`Self::init`] was called; [`Self::stop`] will be, before `self` is dropped.
     pub(super) unsafe fn ask(&self, ms: Msecs) {
-        // SAFETY: By the caller's promise.
-        unsafe { bindings::vfs_queue_deferred_work(self.work.get(), ms) };
+        // SAFETY: By the caller's promise; this queue is always there. It may take its time, and memory need not wait for it.
+        unsafe {
+            bindings::vfs_queue_delayed_work(bindings::system_dfl_long_wq, self.work.get(), ms)
+        };
     }
 
     /// The mount that a work belongs to.

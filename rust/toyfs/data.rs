@@ -190,6 +190,26 @@ fn mark_some_written(inode: &Inode, at: u64, end: u64, extend: &impl Fn(u64)) ->
     Ok(next)
 }
 
+/// Notes whether something of the file is to be freed at the next mount.
+fn set_orphan(inode: &LockedInode, orphan: bool) -> Result {
+    let sb = inode.super_block();
+    let io = sb.change(Credits::ONE)?;
+    let allocator = &sb.data().allocator;
+    allocator.lock().set_orphan(&io, inode.ino(), orphan)?;
+    io.finish(false)
+}
+
+/// Before the file ends at `end`, or no longer does: what is behind that in its block is zeroes.
+fn end_at(inode: &LockedInode, end: u64) -> Result {
+    // If it gets longer, a store through mmap may have left something behind the old end.
+    inode.zero_tail(end)?;
+    if end % BLOCK_SIZE as u64 != 0 {
+        // Or a power cut could bring back what was there.
+        inode.write_back(end)?;
+    }
+    Ok(())
+}
+
 /// Changes the size of a file.
 pub(super) fn set_size(inode: &LockedInode, size: u64) -> Result {
     if inode.is_dir() {
@@ -201,19 +221,14 @@ pub(super) fn set_size(inode: &LockedInode, size: u64) -> Result {
     let cache = inode.lock_invalidate();
     if size < old {
         // The inode may be written with the new size, and that committed, long before the blocks behind it go.
-        let sb = inode.super_block();
-        let io = sb.change(Credits::ONE)?;
-        let allocator = &sb.data().allocator;
-        allocator.lock().set_orphan(&io, inode.ino(), true)?;
-        io.finish(false)?;
+        set_orphan(inode, true)?;
     }
-    // If it gets longer, a store through mmap may have left something behind the old end.
-    let end = size.min(old);
-    inode.zero_tail(end)?;
-    if end % BLOCK_SIZE as u64 != 0 {
-        // Or a power cut could bring back what was there.
-        inode.write_back(end)?;
-    }
+    end_at(inode, size.min(old)).inspect_err(|_| {
+        if size < old {
+            // What is behind the old end stays. If not even that can be said, the next mount frees it.
+            let _ = set_orphan(inode, inode.nlink() == 0);
+        }
+    })?;
     cache.truncate_pages(size);
     inode.touch();
     let done = if size > old {
